@@ -1,0 +1,181 @@
+//! Figures that do not vary: system calls, instructions, bytes.
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+
+use crate::support::{BINARY, Daemon, connect, echo, wait_for};
+
+const LINE: &[u8] = b"fifteen bytes..\n";
+
+/// Runs `strace -c` on the daemon while `work` is done, and returns the calls
+/// by name, with how often each was made.
+fn count_calls(daemon: &Daemon, work: impl FnOnce()) -> Vec<(String, usize)> {
+    let dir = tempfile("strace");
+    let mut strace = Command::new("strace")
+        .args(["-c", "-U", "name,calls", "-o", &dir])
+        .args(["-p", &daemon.pid().to_string()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("strace is installed");
+    wait_for_tracer(daemon.pid());
+    work();
+    let pid = Pid::from_raw(i32::try_from(strace.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    strace.wait().unwrap();
+    let table = fs::read_to_string(&dir).unwrap();
+    fs::remove_file(&dir).unwrap();
+    let calls = table.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (name, count) = (fields.next()?, fields.next()?.parse().ok()?);
+        (name != "total").then(|| (name.to_owned(), count))
+    });
+    calls.collect()
+}
+
+fn tempfile(name: &str) -> String {
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    format!("{dir}/{name}.{}", std::process::id())
+}
+
+fn wait_for_tracer(pid: u32) {
+    wait_for("strace to attach", || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        (!status.contains("TracerPid:\t0\n")).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_ping_pong_line_takes_three_system_calls_and_no_epoll_ctl() {
+    let daemon = Daemon::start();
+    let client = daemon.connect();
+    echo(&client, LINE);
+    let calls = count_calls(&daemon, || (0..1000).for_each(|_| echo(&client, LINE)));
+    let total: usize = calls.iter().map(|(_, count)| count).sum();
+    println!("{total} system calls for 1000 lines: {calls:?}");
+    assert!(total <= 3020, "{calls:?}");
+    assert!(
+        calls.iter().all(|(name, _)| name != "epoll_ctl"),
+        "{calls:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn an_idle_daemon_makes_no_system_call() {
+    let daemon = Daemon::start();
+    let clients: Vec<TcpStream> = (0..10).map(|_| daemon.connect()).collect();
+    for client in &clients {
+        echo(client, LINE);
+    }
+    let calls = count_calls(&daemon, || std::thread::sleep(Duration::from_secs(10)));
+    // The one call that strace interrupted when it came and went.
+    let made: Vec<_> = calls
+        .iter()
+        .filter(|(name, count)| !(name == "epoll_wait" && *count <= 1))
+        .collect();
+    println!("system calls in 10 s: {calls:?}");
+    assert!(made.is_empty(), "{calls:?}");
+}
+
+/// The instructions that the daemon takes for `lines` ping-pong lines.
+fn instructions(lines: usize) -> u64 {
+    let out = tempfile(&format!("callgrind.{lines}"));
+    let mut command = Command::new("valgrind");
+    command
+        .args(["--tool=callgrind", &format!("--callgrind-out-file={out}")])
+        .args(["-q", BINARY, "--listen", "127.0.0.1:0"]);
+    let daemon = Daemon::spawn(&mut command);
+    let client = daemon.connect();
+    (0..lines).for_each(|_| echo(&client, LINE));
+    drop(client);
+    daemon.stop();
+    let profile = fs::read_to_string(&out).unwrap();
+    fs::remove_file(&out).unwrap();
+    let total = profile.lines().find_map(|l| l.strip_prefix("totals: "));
+    total.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs valgrind and a release build"]
+fn a_ping_pong_line_takes_at_most_300_instructions() {
+    needs_release_build();
+    let per_line = (instructions(11_000) - instructions(1_000)) / 10_000;
+    println!("{per_line} instructions per ping-pong line of 16 bytes");
+    assert!(per_line <= 300, "{per_line}");
+}
+
+#[test]
+#[ignore = "needs a release build"]
+fn the_binary_and_its_memory_at_the_start_are_small() {
+    needs_release_build();
+    let size = fs::metadata(BINARY).unwrap().len();
+    let daemon = Daemon::start();
+    let rss = daemon.rss();
+    println!("binary {size} bytes, RSS at the start {rss} bytes");
+    assert!(size <= 3 << 19, "{size}");
+    assert!(rss <= 3 << 20, "{rss}");
+}
+
+#[test]
+#[ignore = "needs 10,100 file descriptors and a release build"]
+fn an_idle_connection_takes_at_most_160_bytes() {
+    const CLIENTS: usize = 10_000;
+    needs_release_build();
+    raise_descriptor_limit(CLIENTS + 100);
+    let daemon = Daemon::start();
+    let first = daemon.connect();
+    echo(&first, b"hello\n");
+    let before = daemon.rss();
+    let clients: Vec<TcpStream> = (0..CLIENTS)
+        .map(|_| {
+            let client = connect(daemon.addr);
+            echo(&client, b"hello\n");
+            client
+        })
+        .collect();
+    let grown = daemon.rss() - before;
+    println!("{grown} bytes of RSS for {CLIENTS} idle connections");
+    drop(clients);
+    assert!(grown <= 160 * CLIENTS, "{grown}");
+}
+
+fn needs_release_build() {
+    let release = !cfg!(debug_assertions);
+    assert!(release, "run with --release");
+}
+
+fn raise_descriptor_limit(to: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit
+        .current
+        .map_or(usize::MAX, |n| usize::try_from(n).unwrap());
+    let raised = Rlimit {
+        current: Some(current.max(to) as u64),
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).expect("the hard limit allows it");
+}
+
+#[test]
+#[ignore = "needs nc (netcat-openbsd)"]
+fn the_daemon_can_be_talked_to_with_nc() {
+    let daemon = Daemon::start();
+    let port = daemon.addr.port().to_string();
+    let mut nc: Child = Command::new("nc")
+        .args(["-N", "127.0.0.1", &port])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("nc is installed");
+    let mut stdin = nc.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"hello\nlast").unwrap();
+    drop(stdin);
+    let output = nc.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"hello\nlast\n");
+    assert!(output.status.success());
+}

@@ -1,0 +1,136 @@
+//! What comes back for what was sent.
+
+use std::io::Write;
+use std::net::Shutdown;
+
+use socket2::SockRef;
+
+use crate::support::{Daemon, converse, echo, is_silent, read_exactly, read_to_end};
+
+#[test]
+fn interactive_lines_come_back_one_by_one() {
+    let daemon = Daemon::start();
+    let client = daemon.connect();
+    for i in 0..100 {
+        echo(&client, format!("line {i}\n").as_bytes());
+    }
+}
+
+#[test]
+fn many_lines_in_one_segment_all_come_back_in_order() {
+    let daemon = Daemon::start();
+    let lines: Vec<u8> = (0..1000)
+        .flat_map(|i| format!("{i}\n").into_bytes())
+        .collect();
+    assert_eq!(converse(&daemon.connect(), &lines), lines);
+}
+
+#[test]
+fn one_line_in_many_segments_comes_back_whole_and_not_early() {
+    let daemon = Daemon::start();
+    let (mut client, other) = (daemon.connect(), daemon.connect());
+    for byte in b"in pieces" {
+        client.write_all(&[*byte]).unwrap();
+        echo(&other, b"the server has read the piece by now\n");
+        assert!(is_silent(&client), "a part of a line came back");
+    }
+    client.write_all(b"\n").unwrap();
+    assert_eq!(read_exactly(&client, 10), b"in pieces\n");
+}
+
+#[test]
+fn empty_lines_crlf_nul_and_invalid_utf8_are_data() {
+    let daemon = Daemon::start();
+    for bytes in [
+        b"\n".as_slice(),
+        b"\n\n\n\n",
+        b"\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+        b"\0\n\0\0\n",
+        b"\xff\xfe\x80\n\xc3\x28\n",
+        b"\x1b[2J\x07\x04\n",
+    ] {
+        assert_eq!(converse(&daemon.connect(), bytes), bytes);
+    }
+    let every_byte: Vec<u8> = (0..=255).cycle().take(100_000).chain([b'\n']).collect();
+    assert_eq!(converse(&daemon.connect(), &every_byte), every_byte);
+}
+
+#[test]
+fn a_last_line_without_newline_gets_one() {
+    let daemon = Daemon::start();
+    assert_eq!(converse(&daemon.connect(), b"last"), b"last\n");
+    assert_eq!(
+        converse(&daemon.connect(), b"one\ntwo\nlast"),
+        b"one\ntwo\nlast\n"
+    );
+    assert_eq!(converse(&daemon.connect(), b"complete\n"), b"complete\n");
+
+    let mut client = daemon.connect();
+    client.write_all(b"in ").unwrap();
+    echo(&daemon.connect(), b"the server has read the piece by now\n");
+    assert_eq!(converse(&client, b"pieces"), b"in pieces\n");
+}
+
+#[test]
+fn a_half_closing_client_gets_every_line() {
+    let daemon = Daemon::start();
+    let mut client = daemon.connect();
+    client.write_all(b"one\ntwo\n").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&client), b"one\ntwo\n");
+}
+
+#[test]
+fn a_line_of_the_limit_is_echoed_and_one_byte_more_ends_the_connection() {
+    let daemon = Daemon::start_with(&["--max-line", "1000"]);
+    let longest = [vec![b'x'; 999], b"\n".to_vec()].concat();
+    assert_eq!(converse(&daemon.connect(), &longest), longest);
+    // Without its newline, which is added and counts.
+    assert_eq!(converse(&daemon.connect(), &longest[..999]), longest);
+    assert_eq!(converse(&daemon.connect(), &[b'x'; 1000]), b"");
+
+    let mut client = daemon.connect();
+    client
+        .write_all(&[b"before\n", &[b'x'; 1000][..], b"\nafter\n"].concat())
+        .unwrap();
+    assert_eq!(read_to_end(&client), b"before\n");
+    let local = client.local_addr().unwrap();
+    drop(client);
+    let record = daemon.closing_record(local);
+    assert!(
+        record.contains("closed by line limit: 1 lines, "),
+        "{record}"
+    );
+
+    let log = daemon.stop();
+    let warnings: Vec<_> = log.iter().filter(|l| l.contains(" WARN ")).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let text = format!("{local} line too long: at least 1001 bytes, the limit is 1000");
+    assert!(warnings[1].ends_with(&text), "{warnings:?}");
+}
+
+#[test]
+fn the_default_limit_is_65536_bytes() {
+    let daemon = Daemon::start();
+    let mut line = vec![b'x'; 65535];
+    line.push(b'\n');
+    assert_eq!(converse(&daemon.connect(), &line), line);
+    line.insert(0, b'x');
+    let mut client = daemon.connect();
+    client.write_all(&line).unwrap();
+    assert_eq!(read_to_end(&client), b"");
+}
+
+/// An urgent byte stops a read short of what has arrived; a server that takes
+/// a short read for a drained socket never sees the rest.
+#[test]
+fn urgent_bytes_are_data_and_hold_nothing_up() {
+    let daemon = Daemon::start();
+    let mut client = daemon.connect();
+    for _ in 0..100 {
+        client.write_all(b"before ").unwrap();
+        SockRef::from(&client).send_out_of_band(b"!").unwrap();
+        client.write_all(b" after\n").unwrap();
+        assert_eq!(read_exactly(&client, 15), b"before ! after\n");
+    }
+}

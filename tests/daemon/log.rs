@@ -1,0 +1,170 @@
+//! The shape of the log.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use crate::support::{BINARY, Daemon, converse, echo, read_to_end, wait_until};
+
+/// What a record says after its timestamp, which is checked for its form.
+fn text(record: &str) -> &str {
+    let (timestamp, text) = record.split_once(' ').expect("a timestamp");
+    let form: String = timestamp
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    assert_eq!(form, "0000-00-00T00:00:00.000Z", "{record}");
+    text
+}
+
+/// The record with its last figure, a time in seconds, replaced by `T`.
+fn timeless(record: &str) -> String {
+    let (before, seconds) = record.trim_end_matches(" s").rsplit_once(' ').unwrap();
+    assert!(seconds.parse::<f64>().is_ok(), "{record}");
+    assert_eq!(seconds.split_once('.').unwrap().1.len(), 2, "{record}");
+    format!("{before} T s")
+}
+
+#[test]
+fn a_session_is_recorded_as_documented() {
+    let daemon = Daemon::start_with(&["-v"]);
+    let addr = daemon.addr;
+    let client = daemon.connect();
+    let peer = client.local_addr().unwrap();
+    assert_eq!(converse(&client, b"hello\nlast"), b"hello\nlast\n");
+    daemon.closing_record(peer);
+    let log = daemon.stop();
+    let texts: Vec<&str> = log.iter().map(|record| text(record)).collect();
+    assert_eq!(
+        texts[..4],
+        [
+            format!("INFO  [echoline] listening on {addr}"),
+            format!("INFO  [echoline] {peer} connected (1 open)"),
+            format!(r#"DEBUG [echoline] {peer} message: "hello""#),
+            format!(r#"DEBUG [echoline] {peer} message: "last""#),
+        ]
+    );
+    assert_eq!(
+        timeless(texts[4]),
+        format!("INFO  [echoline] {peer} closed by peer: 2 lines, 10 bytes in, 11 bytes out, T s")
+    );
+    assert_eq!(texts[5], "INFO  [echoline] SIGTERM: stopping (0 open)");
+    assert_eq!(
+        timeless(texts[6]),
+        "INFO  [echoline] totals: 1 connections, 0 open, 2 lines, 10 bytes in, 11 bytes out, up T s"
+    );
+    assert_eq!(texts.len(), 7);
+}
+
+#[test]
+fn client_data_is_escaped_and_cut() {
+    let daemon = Daemon::start_with(&["-v"]);
+    let client = daemon.connect();
+    echo(&client, b"\x1b[31m\"fake\"\rrecord\xff\0\n");
+    daemon.wait_for_record(r#"message: "\x1b[31m\"fake\"\rrecord\xff\x00""#);
+    echo(&client, &[&[b'a'; 1000][..], b"\n"].concat());
+    let record = daemon.wait_for_record("and 744 more bytes");
+    let shown = format!("\"{}\" and 744 more bytes", "a".repeat(256));
+    assert!(record.ends_with(&shown), "{record}");
+}
+
+#[test]
+fn each_message_is_logged_only_when_asked_for_and_each_event_with_vv() {
+    for (args, message, event) in [
+        (vec![], false, false),
+        (vec!["-v"], true, false),
+        (vec!["-vv"], true, true),
+        (vec!["-v", "-v"], true, true),
+    ] {
+        let daemon = Daemon::start_with(&args);
+        converse(&daemon.connect(), b"hello\n");
+        let log = daemon.stop();
+        let has = |part| log.iter().any(|line| line.contains(part));
+        assert_eq!(has("DEBUG [echoline] 127.0.0.1:"), message, "{args:?}");
+        assert_eq!(has("TRACE [echoline] 127.0.0.1:"), event, "{args:?}");
+    }
+}
+
+/// Starts the daemon where its log does not say when it listens.
+fn mute(command: &mut Command) -> (std::process::Child, std::net::SocketAddr) {
+    let addr = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap()
+    };
+    let child = command
+        .args(["--listen", &addr.to_string()])
+        .spawn()
+        .unwrap();
+    wait_until("the daemon to listen", || {
+        std::net::TcpStream::connect(addr).is_ok()
+    });
+    (child, addr)
+}
+
+#[test]
+fn quiet_logs_warnings_only() {
+    let mut command = Command::new(BINARY);
+    command
+        .args(["-q", "--max-line", "5"])
+        .stdout(Stdio::piped());
+    let (mut child, addr) = mute(command.env_remove("RUST_LOG"));
+    let mut client = crate::support::connect(addr);
+    client.write_all(b"too long\n").unwrap();
+    assert_eq!(read_to_end(&client), b"");
+    child.kill().unwrap();
+    let mut log = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    child.wait().unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains(" WARN  [echoline] 127.0.0.1:"), "{log}");
+}
+
+#[test]
+fn rust_log_overrides_the_level() {
+    let mut command = Command::new(BINARY);
+    command
+        .arg("-vv")
+        .env("RUST_LOG", "warn")
+        .stdout(Stdio::piped());
+    let (mut child, addr) = mute(&mut command);
+    converse(&crate::support::connect(addr), b"hello\n");
+    child.kill().unwrap();
+    let mut log = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    child.wait().unwrap();
+    assert_eq!(log, "");
+}
+
+#[test]
+fn records_have_no_timestamp_where_the_journal_adds_one() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let theirs = OwnedFd::from(theirs);
+    let meta = std::fs::File::from(theirs.try_clone().unwrap())
+        .metadata()
+        .unwrap();
+    let mut command = Command::new(BINARY);
+    command
+        .env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()))
+        .env_remove("RUST_LOG")
+        .stdout(theirs);
+    let (mut child, addr) = mute(&mut command);
+    drop(command);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut log = String::new();
+    (&ours).read_to_string(&mut log).unwrap();
+    let first = format!("INFO  [echoline] listening on {addr}\n");
+    assert!(log.starts_with(&first), "{log}");
+}

@@ -1,0 +1,13 @@
+//! The real binary on real sockets, seen from outside.
+//!
+//! Tests that need more than Rust and Linux are ignored and say what they
+//! need; `.ci/run` installs that and runs them too.
+
+mod closing;
+mod command_line;
+mod figures;
+mod lines;
+mod load;
+mod log;
+mod signals;
+mod support;
