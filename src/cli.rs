@@ -25,6 +25,10 @@ pub struct Cli {
     )]
     listen: Vec<ListenAddr>,
 
+    /// One packet per echoed line
+    #[arg(long)]
+    packet_per_line: bool,
+
     /// Longest line, newline included
     #[arg(
         long,
@@ -50,6 +54,7 @@ impl Cli {
         let mut config = Config::default();
         config.listen.clone_from(&self.listen);
         config.max_line = self.max_line as usize;
+        config.packet_per_line = self.packet_per_line;
         config
     }
 
@@ -72,8 +77,9 @@ pub fn parse() -> Result<Cli, Result<String, String>> {
         if !e.use_stderr() {
             return Ok(text);
         }
-        let first = text.lines().next().unwrap_or_default();
-        let what = first.strip_prefix("error: ").unwrap_or(first);
+        let what = text.split("\n\n").next().unwrap_or_default().trim_end();
+        let what = what.strip_prefix("error: ").unwrap_or(what);
+        let what = what.replace('\n', "\\n");
         Err(format!("{what} (see echoline --help)"))
     })
 }

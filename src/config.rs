@@ -21,6 +21,10 @@ pub struct Config {
     /// The longest line in bytes, newline included: 1 to [`MAX_LINE_LIMIT`],
     /// default 65536.
     pub max_line: usize,
+    /// Exactly one data segment per echoed line (up to the MSS) on Linux, with
+    /// one system call per line; elsewhere one write per line, which is the
+    /// best effort. Default: as few segments as will do.
+    pub packet_per_line: bool,
 }
 
 /// The largest value of [`Config::max_line`]: 1 GiB.
@@ -34,6 +38,7 @@ impl Default for Config {
                 port: 3000,
             }],
             max_line: 65536,
+            packet_per_line: false,
         }
     }
 }

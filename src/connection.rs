@@ -10,7 +10,10 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use crate::line::{Excerpt, Framer, Lines};
-use crate::outbox::Outbox;
+use crate::outbox::{Manner, Outbox, Progress};
+use crate::packets::{Packets, Snapshot};
+use crate::socket::set_quick_ack;
+use crate::totals::Tally;
 
 /// How long a connection that we ended is read on, so that the peer gets what
 /// was echoed before: closing with unread input sends an RST, and an RST makes
@@ -19,6 +22,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// A connection and all that is kept for it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, no state")]
 pub(crate) struct Connection {
     pub stream: TcpStream,
     pub peer: SocketAddr,
@@ -35,6 +39,8 @@ pub(crate) struct Connection {
     ///
     /// [`notice`]: Connection::notice
     short_reads_lie: bool,
+    /// ACKs leave at once: the peer may wait for one to go on with its line.
+    quick_ack: bool,
     /// It waits in the server's list of connections to run.
     pub queued: bool,
 }
@@ -44,12 +50,14 @@ pub(crate) struct Connection {
 enum Phase {
     /// Lines come in and go out.
     Open,
-    /// The peer has finished; its last lines are going out.
+    /// The peer has finished; its last lines are going out, our FIN on them.
     Flushing,
     /// We have finished; what is queued is going out, then our FIN.
     Ending(Cause),
     /// Our FIN is out; the input is discarded until the peer finishes too.
     Discarding(Cause),
+    /// Both have finished, and the kernel is still sending what it was given.
+    Closing(Option<Cause>),
 }
 
 /// Why we end a connection that its peer has not finished.
@@ -88,25 +96,36 @@ impl fmt::Display for Reason {
 pub(crate) enum Verdict {
     /// Nothing more to do until the next event.
     Keep,
-    /// The read budget is used up and more input may be waiting.
+    /// The budget is used up: input may be waiting, or output can go on.
     Again,
     /// Our FIN has gone out. Run it again to discard its input, and give it
     /// [`LINGER`] to close.
     Linger,
     /// The connection is over.
-    Close(Reason),
+    Close(Box<Ending>),
 }
 
-/// What a connection did, for its record and the totals.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tally {
-    pub lines: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
+/// How a connection came to its end.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub reason: Reason,
+    /// Its packets, where the kernel counts them.
+    pub packets: Option<Packets>,
 }
 
-/// What ended a round of reading.
-#[derive(Debug, PartialEq, Eq)]
+/// What all connections have in common.
+#[derive(Debug)]
+pub(crate) struct Common {
+    /// What is read goes here: no connection needs it longer than its turn.
+    pub buffer: Box<[u8]>,
+    /// The longest line in bytes, newline included.
+    pub max_line: usize,
+    /// One packet per line rather than as few as will do.
+    pub packet_per_line: bool,
+}
+
+/// What ended a round of reading. Whatever it was, bytes may have come first.
+#[derive(Debug)]
 enum Input {
     /// The socket is empty; an event will tell when it is not.
     Drained,
@@ -114,10 +133,14 @@ enum Input {
     More,
     /// A zero-length read: the peer has finished.
     End,
+    /// The stream has failed.
+    Failed(io::Error),
 }
 
 impl Connection {
     pub fn new(stream: TcpStream, peer: SocketAddr) -> Connection {
+        // The ACK of a line rides on its echo, of the first line too.
+        set_quick_ack(&stream, false);
         Connection {
             stream,
             peer,
@@ -129,6 +152,7 @@ impl Connection {
             bytes_in: 0,
             readable: false,
             short_reads_lie: false,
+            quick_ack: false,
             queued: false,
         }
     }
@@ -148,12 +172,11 @@ impl Connection {
         self.short_reads_lie |= event.is_read_closed() || is_priority(event);
     }
 
-    /// Moves the connection on: flushes, then reads once into `buffer` (shared
-    /// by all connections) and echoes the lines of at most `max_line` bytes.
-    pub fn run(&mut self, buffer: &mut [u8], max_line: usize) -> Verdict {
-        match self.advance(buffer, max_line) {
+    /// Moves the connection on: flushes, then reads once and echoes.
+    pub fn run(&mut self, common: &mut Common) -> Verdict {
+        match self.advance(common) {
             Ok(verdict) => verdict,
-            Err(e) => Verdict::Close(self.reason_or(Reason::Error(e))),
+            Err(e) => Verdict::Close(Box::new(self.ending(Reason::Error(e)))),
         }
     }
 
@@ -165,37 +188,65 @@ impl Connection {
         }
     }
 
-    /// The reason for a close that happens now: ours if we have ended the
-    /// connection already, else `reason`.
-    pub fn reason_or(&self, reason: Reason) -> Reason {
-        match self.phase {
-            Phase::Open | Phase::Flushing => reason,
-            Phase::Ending(cause) | Phase::Discarding(cause) => Reason::We(cause),
-        }
+    /// The end, if it comes now: for our own cause if we have ended the
+    /// connection already, else for `reason`.
+    pub fn ending(&self, reason: Reason) -> Ending {
+        let reason = match self.phase {
+            Phase::Open | Phase::Flushing | Phase::Closing(None) => reason,
+            Phase::Ending(cause) | Phase::Discarding(cause) | Phase::Closing(Some(cause)) => {
+                Reason::We(cause)
+            }
+        };
+        let packets = Packets::of(&self.stream);
+        Ending { reason, packets }
     }
 
-    /// What the connection did so far.
+    /// What the connection did so far, but for its packets.
     pub fn tally(&self) -> Tally {
         Tally {
             lines: self.lines,
             bytes_in: self.bytes_in,
             bytes_out: self.outbox.sent(),
+            lasted: self.since.elapsed(),
+            packets: None,
         }
     }
 
-    fn advance(&mut self, buffer: &mut [u8], max_line: usize) -> io::Result<Verdict> {
-        self.outbox.flush(&mut self.stream)?;
-        if matches!(self.phase, Phase::Open) && self.readable && self.outbox.is_empty() {
-            self.echo(buffer, max_line)?;
+    fn advance(&mut self, common: &mut Common) -> io::Result<Verdict> {
+        let progress = if !self.outbox.is_empty() {
+            self.outbox.flush(&self.stream, self.manner(common))?
+        } else if matches!(self.phase, Phase::Open) && self.readable {
+            self.echo(common)?
+        } else {
+            Progress::Done
+        };
+        match progress {
+            Progress::Done => {}
+            Progress::Budget => return Ok(Verdict::Again),
+            Progress::Blocked => return Ok(Verdict::Keep), // And no read meanwhile.
         }
-        if !self.outbox.is_empty() {
-            return Ok(Verdict::Keep); // Backpressure: writable before readable.
+        if !matches!(self.phase, Phase::Open) {
+            return self.wind_up(common);
         }
+        Ok(if self.readable {
+            Verdict::Again
+        } else {
+            Verdict::Keep
+        })
+    }
+
+    /// Goes on with the end of the connection; nothing waits to be sent.
+    #[inline(never)] // Rare: the usual path is shorter without it.
+    fn wind_up(&mut self, common: &mut Common) -> io::Result<Verdict> {
         match self.phase {
-            Phase::Open if self.readable => Ok(Verdict::Again),
-            Phase::Discarding(_) if self.readable => self.discard(buffer),
+            Phase::Discarding(cause) if self.readable => self.discard(cause, &mut common.buffer),
             Phase::Open | Phase::Discarding(_) => Ok(Verdict::Keep),
-            Phase::Flushing => Ok(Verdict::Close(Reason::Peer)),
+            Phase::Flushing => self.close(None),
+            Phase::Closing(cause) => {
+                // The edge says that something has changed, not what.
+                self.stream.take_error()?.map_or(Ok(()), Err)?;
+                self.close(cause)
+            }
             Phase::Ending(cause) => {
                 self.stream.shutdown(Shutdown::Write)?;
                 self.phase = Phase::Discarding(cause);
@@ -204,31 +255,92 @@ impl Connection {
         }
     }
 
-    /// Reads once, and echoes the lines that this completed with one write.
-    fn echo(&mut self, buffer: &mut [u8], max_line: usize) -> io::Result<()> {
-        let (mut len, input) = self.read(buffer)?;
-        if input == Input::End {
-            self.phase = Phase::Flushing;
-            if self.framer.ends_inside_line(&buffer[..len]) {
-                buffer[len] = b'\n'; // There is room, or there was no zero-length read.
-                len += 1;
-            }
+    /// How output is to leave now.
+    fn manner(&self, common: &Common) -> Manner {
+        Manner {
+            per_line: common.packet_per_line,
+            last: matches!(self.phase, Phase::Flushing | Phase::Ending(_)),
         }
-        let lines = self.framer.push(&buffer[..len], max_line);
+    }
+
+    /// Reads once, and echoes the lines that this completed.
+    fn echo(&mut self, common: &mut Common) -> io::Result<Progress> {
+        let buffer = &mut common.buffer;
+        let (mut len, input) = self.read(buffer);
+        if matches!(input, Input::End) && self.framer.ends_inside_line(&buffer[..len]) {
+            buffer[len] = b'\n'; // A full buffer would have been `More`.
+            len += 1;
+        }
+        let lines = self.framer.push(&common.buffer[..len], common.max_line);
         self.lines += lines.count;
-        self.report(&lines, max_line);
+        if lines.too_long.is_some() || log_enabled!(Level::Debug) {
+            self.report(&lines, common.max_line);
+        }
         if lines.too_long.is_some() {
             self.phase = Phase::Ending(Cause::LineLimit);
         }
-        self.outbox.send(&mut self.stream, lines.bytes)
+        match input {
+            Input::Failed(e) => return Err(e), // Nobody is there to take an echo.
+            Input::End if lines.too_long.is_none() => self.phase = Phase::Flushing,
+            Input::End | Input::More | Input::Drained => {}
+        }
+        // An ACK rides on the echo if there is one, and leaves at once if
+        // there is none: the peer may hold back the rest of its line for it
+        // (RFC 896). Where lines come whole, this makes no system call.
+        if lines.bytes.is_empty() {
+            if len > 0 && !self.quick_ack {
+                self.set_quick_ack(true);
+            }
+            return Ok(Progress::Done);
+        }
+        let manner = self.manner(common);
+        let progress = self.outbox.send(&self.stream, lines.bytes, manner)?;
+        if self.quick_ack {
+            self.set_quick_ack(false);
+        }
+        Ok(progress)
+    }
+
+    fn set_quick_ack(&mut self, on: bool) {
+        self.quick_ack = on;
+        set_quick_ack(&self.stream, on);
+    }
+
+    fn discard(&mut self, cause: Cause, buffer: &mut [u8]) -> io::Result<Verdict> {
+        match self.read(buffer).1 {
+            Input::Failed(e) => Err(e),
+            Input::Drained => Ok(Verdict::Keep),
+            Input::More => Ok(Verdict::Again),
+            Input::End => self.close(Some(cause)),
+        }
+    }
+
+    /// Closes a connection that the peer has finished: at once, or when the
+    /// kernel has sent what it was given, so that all packets are counted.
+    fn close(&mut self, cause: Option<Cause>) -> io::Result<Verdict> {
+        let mut now = Snapshot::of(&self.stream);
+        if now.is_sending && matches!(self.phase, Phase::Flushing) {
+            // Either the last lines are held back for our FIN, and this lets
+            // both go in one segment; or the peer's window is full, and the
+            // ACK of the FIN will be the event that says that all has gone.
+            self.stream.shutdown(Shutdown::Write)?;
+            now = Snapshot::of(&self.stream);
+        }
+        if now.is_sending {
+            self.phase = Phase::Closing(cause);
+            return Ok(Verdict::Keep);
+        }
+        Ok(Verdict::Close(Box::new(Ending {
+            reason: cause.map_or(Reason::Peer, Reason::We),
+            packets: now.packets,
+        })))
     }
 
     /// Logs what a read brought.
+    #[inline(never)] // Rare: the usual path is shorter without it.
     fn report(&self, lines: &Lines<'_>, max_line: usize) {
-        if log_enabled!(Level::Debug) {
-            for line in lines.bytes.split_inclusive(|&byte| byte == b'\n') {
-                debug!("{} message: {}", self.peer, Excerpt(line));
-            }
+        for line in lines.bytes.split_inclusive(|&byte| byte == b'\n') {
+            debug!("{} message: {}", self.peer, Excerpt(line));
         }
         if let Some(known) = lines.too_long {
             warn!(
@@ -238,18 +350,10 @@ impl Connection {
         }
     }
 
-    fn discard(&mut self, buffer: &mut [u8]) -> io::Result<Verdict> {
-        Ok(match self.read(buffer)?.1 {
-            Input::Drained => Verdict::Keep,
-            Input::More => Verdict::Again,
-            Input::End => Verdict::Close(self.reason_or(Reason::Peer)),
-        })
-    }
-
     /// Reads up to one buffer: with one read, or until the socket says that it
     /// is empty or at its end where a short read does not say so.
     #[inline] // 30 of 330 instructions a line (callgrind).
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Input)> {
+    fn read(&mut self, buffer: &mut [u8]) -> (usize, Input) {
         let mut len = 0;
         let input = loop {
             match self.stream.read(&mut buffer[len..]) {
@@ -266,11 +370,11 @@ impl Connection {
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break Input::Drained,
-                Err(e) => return Err(e),
+                Err(e) => break Input::Failed(e),
             }
         };
-        self.readable = input == Input::More;
-        Ok((len, input))
+        self.readable = matches!(input, Input::More);
+        (len, input)
     }
 }
 

@@ -41,6 +41,9 @@
 //! | `signals.rs` | signals as an event source |
 //! | `connection.rs` | one peer: stream, phase, buffers; its turn ends in a verdict |
 //! | `outbox.rs` | what waits to be sent, and how it is flushed |
+//! | `socket.rs` | how a send becomes segments, when an ACK leaves |
+//! | `packets.rs` | `TCP_INFO`: the kernel's count of segments |
+//! | `totals.rs` | what connections did |
 //! | `line.rs` | pure: bytes in, complete lines out, length limit |
 //! | `deadlines.rs` | pure: the earliest deadline |
 //! | `config.rs` | settings, defaults, limits, addresses |
@@ -54,8 +57,13 @@ mod deadlines;
 mod line;
 mod listener;
 mod outbox;
+mod packets;
 mod server;
 mod signals;
+mod socket;
+mod totals;
 
 pub use config::{AddrError, Config, ListenAddr, MAX_LINE_LIMIT};
-pub use server::{Handle, Server, Totals};
+pub use packets::Packets;
+pub use server::{Handle, Server};
+pub use totals::Totals;

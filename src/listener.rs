@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,15 +13,29 @@ use crate::config::ListenAddr;
 /// figure to `net.core.somaxconn` (listen(2)), 4096 by default since Linux 5.4.
 const BACKLOG: i32 = 4096;
 
-/// A listening socket.
+/// All listening sockets: who waits on which, and whether anyone may come in.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub(crate) struct Listeners {
+    all: Vec<Listener>,
+    /// The one to accept from next: all take turns.
+    next: usize,
+    /// Some listener is ready.
+    knocked: bool,
+    /// Accepting has paused.
+    paused: bool,
+    /// The system has lacked resources since everybody who waited was in.
+    is_short: bool,
+}
+
+#[derive(Debug)]
+struct Listener {
     socket: TcpListener,
+    /// The address as bound: port 0 has become a real one.
     addr: SocketAddr,
     /// Connections may be waiting: an event said so, and no accept has said
     /// otherwise. An accept that fails for want of resources does not change
     /// it, though it used up the edge.
-    pub ready: bool,
+    ready: bool,
 }
 
 /// What an accept came to.
@@ -34,30 +47,117 @@ pub(crate) enum Accepted {
     Nobody,
     /// One waiting connection was lost on its way; the next may be well.
     Lost(io::Error),
-    /// The system lacks what a connection needs; those that wait can wait.
-    Exhausted(io::Error),
+    /// The system lacks what a connection needs. Accepting has paused: those
+    /// who connect wait in the backlog.
+    Exhausted,
 }
 
-/// Binds all that `addrs` stand for.
-///
-/// An address family that the machine does not have is skipped where the same
-/// host has another.
-///
-/// # Errors
-///
-/// When a name does not resolve or an address cannot be bound; the text says
-/// which and why.
-pub(crate) fn bind_all(addrs: &[ListenAddr]) -> io::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    for addr in addrs {
-        let sockets = addr
-            .resolve()
-            .map_err(|e| explain(&e, format_args!("cannot resolve {addr}")))?;
-        listeners.append(&mut bind_host(&sockets)?);
+impl Listeners {
+    /// Binds all that `addrs` stand for.
+    ///
+    /// An address family that the machine does not have is skipped where the
+    /// same host has another.
+    ///
+    /// # Errors
+    ///
+    /// When a name does not resolve or an address cannot be bound; the text
+    /// says which and why.
+    pub fn bind(addrs: &[ListenAddr]) -> io::Result<Listeners> {
+        let mut all = Vec::new();
+        for addr in addrs {
+            let sockets = addr
+                .resolve()
+                .map_err(|e| explain(&e, format_args!("cannot resolve {addr}")))?;
+            all.append(&mut bind_host(&sockets)?);
+        }
+        Ok(Listeners {
+            all,
+            next: 0,
+            knocked: false,
+            paused: false,
+            is_short: false,
+        })
     }
-    Ok(listeners)
+
+    /// Has `registry` report `token(i)` when someone connects to listener `i`.
+    pub fn register(
+        &mut self,
+        registry: &Registry,
+        token: impl Fn(usize) -> Token,
+    ) -> io::Result<()> {
+        for (i, listener) in self.all.iter_mut().enumerate() {
+            registry.register(&mut listener.socket, token(i), Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// The addresses as bound.
+    pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.all.iter().map(|listener| listener.addr)
+    }
+
+    /// Takes note of an event for listener `i`, if there is one.
+    pub fn notice(&mut self, i: usize) {
+        if let Some(listener) = self.all.get_mut(i) {
+            listener.ready = true;
+            self.knocked = true;
+        }
+    }
+
+    /// Whether someone may be waiting and may come in.
+    pub fn may_accept(&self) -> bool {
+        self.knocked && !self.paused
+    }
+
+    /// Accepting goes on; it may turn out that it cannot yet.
+    pub fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    /// Closes all listeners. Those who wait in a backlog are reset (tcp(7)).
+    pub fn close(&mut self) {
+        self.all.clear();
+        self.knocked = false;
+    }
+
+    /// Takes one waiting connection, from each listener in turn.
+    pub fn accept(&mut self) -> Accepted {
+        for _ in 0..self.all.len() {
+            let i = self.next;
+            self.next = (i + 1) % self.all.len();
+            let listener = &mut self.all[i];
+            if !listener.ready {
+                continue;
+            }
+            match listener.accept() {
+                Ok((stream, peer)) => return Accepted::Peer(stream, peer),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => listener.ready = false,
+                Err(e) if is_lost(&e) => return Accepted::Lost(e),
+                Err(e) => {
+                    self.pause(&e);
+                    return Accepted::Exhausted;
+                }
+            }
+        }
+        self.knocked = false;
+        if self.is_short {
+            self.is_short = false;
+            log::info!("accepting goes on");
+        }
+        Accepted::Nobody
+    }
+
+    /// Warns once, however often accepting fails until all who wait are in.
+    fn pause(&mut self, cause: &io::Error) {
+        self.paused = true;
+        if !self.is_short {
+            self.is_short = true;
+            log::warn!("accepting pauses: {cause}");
+        }
+    }
 }
 
+/// Binds one host's addresses.
 fn bind_host(sockets: &[SocketAddr]) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     let mut skipped = None;
@@ -81,7 +181,7 @@ fn bind_host(sockets: &[SocketAddr]) -> io::Result<Vec<Listener>> {
 }
 
 /// The same kind of error, with what could not be done before its cause.
-fn explain(cause: &io::Error, what: std::fmt::Arguments<'_>) -> io::Error {
+pub(crate) fn explain(cause: &io::Error, what: std::fmt::Arguments<'_>) -> io::Error {
     io::Error::new(cause.kind(), format!("{what}: {cause}"))
 }
 
@@ -120,28 +220,11 @@ impl Listener {
         })
     }
 
-    /// The address as bound: port 0 has become a real one.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// Has `registry` report `token` when a connection comes in.
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.socket.register(registry, token, Interest::READABLE)
-    }
-
-    /// Takes one waiting connection.
-    pub fn accept(&mut self) -> Accepted {
+    fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             match self.socket.accept() {
-                Ok((stream, peer)) => return Accepted::Peer(stream, peer),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    self.ready = false;
-                    return Accepted::Nobody;
-                }
-                Err(e) if is_lost(&e) => return Accepted::Lost(e),
-                Err(e) => return Accepted::Exhausted(e),
+                accepted => return accepted,
             }
         }
     }

@@ -8,7 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use log::{LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
-/// Prints every record under the daemon's name: the rooms that records come
+const NAME: &str = env!("CARGO_PKG_NAME");
+
+/// Prints our own records under the daemon's name: the rooms that they come
 /// from are nobody's business outside.
 struct Logger(SimpleLogger);
 
@@ -18,9 +20,12 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !record.target().starts_with(NAME) {
+            return self.0.log(record);
+        }
         let metadata = Metadata::builder()
             .level(record.level())
-            .target(env!("CARGO_PKG_NAME"))
+            .target(NAME)
             .build();
         self.0.log(
             &Record::builder()

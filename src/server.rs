@@ -1,7 +1,6 @@
 //! The loop: the `Poll`, the slab, the only insert and the only remove.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +13,11 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::config::Config;
-use crate::connection::{Cause, Connection, LINGER, Reason, Tally, Verdict};
+use crate::connection::{Cause, Common, Connection, Ending, LINGER, Reason, Verdict};
 use crate::deadlines::Deadlines;
-use crate::listener::{self, Accepted, Listener};
+use crate::listener::{Accepted, Listeners, explain};
 use crate::signals::{Request, Signals};
+use crate::totals::{Tally, Totals};
 
 /// A connection's token is its key in the slab, so everything else has its
 /// token at the other end of the range: listener `i` has `LISTENERS - i`.
@@ -28,7 +28,7 @@ const LISTENERS: usize = usize::MAX - 2;
 /// Events taken per turn at most.
 const EVENTS: usize = 1024;
 
-/// Connections accepted per listener and turn at most, so that a storm of
+/// Connections accepted per turn at most, so that a storm of
 /// connects does not keep the connections waiting.
 const ACCEPTS: usize = 256;
 
@@ -46,19 +46,16 @@ pub struct Server {
     poll: Poll,
     waker: Arc<Waker>,
     signals: Option<Signals>,
-    listeners: Vec<Listener>,
+    listeners: Listeners,
     connections: Slab<Connection>,
     /// The still-ready list: keys of connections that have used up their read
     /// budget. No event will announce what they left unread.
     ready: VecDeque<usize>,
     deadlines: Deadlines<Alarm>,
-    /// Some listener is ready.
-    knocked: bool,
-    /// Accepting has paused: the system lacks resources.
-    paused: bool,
+    /// There is an alarm to accept again.
+    resume_armed: bool,
     life: Life,
-    buffer: Box<[u8]>,
-    max_line: usize,
+    common: Common,
     closed: Totals,
     started: Instant,
 }
@@ -91,7 +88,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Asks the server to stop; [`Server::run`] returns when it has. Does
+    /// Asks the server to stop; [`Server::run`] returns when it has. Asked
+    /// again while it is stopping, it closes all connections at once. Does
     /// nothing if it has stopped already.
     ///
     /// # Errors
@@ -99,47 +97,6 @@ impl Handle {
     /// When the loop cannot be woken.
     pub fn shutdown(&self) -> io::Result<()> {
         self.waker.wake()
-    }
-}
-
-/// What a server did since it was bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Totals {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections that are open now.
-    pub open: usize,
-    /// Lines echoed, or about to be.
-    pub lines: u64,
-    /// Bytes read.
-    pub bytes_in: u64,
-    /// Bytes that the kernel took for sending.
-    pub bytes_out: u64,
-    /// Time since the server was bound.
-    pub uptime: Duration,
-}
-
-impl Totals {
-    fn add(&mut self, tally: Tally) {
-        self.lines += tally.lines;
-        self.bytes_in += tally.bytes_in;
-        self.bytes_out += tally.bytes_out;
-    }
-}
-
-impl fmt::Display for Totals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} connections, {} open, {} lines, {} bytes in, {} bytes out, up {:.2} s",
-            self.accepted,
-            self.open,
-            self.lines,
-            self.bytes_in,
-            self.bytes_out,
-            self.uptime.as_secs_f64()
-        )
     }
 }
 
@@ -153,24 +110,28 @@ impl Server {
     /// cannot be bound; the text says which and why.
     pub fn bind(config: &Config) -> io::Result<Server> {
         config.validate()?;
-        let mut listeners = listener::bind_all(&config.listen)?;
-        let poll = Poll::new()?;
-        for (i, listener) in listeners.iter_mut().enumerate() {
-            listener.register(poll.registry(), Token(LISTENERS - i))?;
-        }
+        let mut listeners = Listeners::bind(&config.listen)?;
+        let loop_error = |e| explain(&e, format_args!("cannot set up the event loop"));
+        let poll = Poll::new().map_err(loop_error)?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(loop_error)?;
+        listeners
+            .register(poll.registry(), |i| Token(LISTENERS - i))
+            .map_err(loop_error)?;
         Ok(Server {
-            waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
+            waker: Arc::new(waker),
             poll,
             signals: None,
             listeners,
             connections: Slab::new(),
             ready: VecDeque::new(),
             deadlines: Deadlines::new(),
-            knocked: false,
-            paused: false,
+            resume_armed: false,
             life: Life::Serving,
-            buffer: vec![0; READ_BUDGET].into_boxed_slice(),
-            max_line: config.max_line,
+            common: Common {
+                buffer: vec![0; READ_BUDGET].into_boxed_slice(),
+                max_line: config.max_line,
+                packet_per_line: config.packet_per_line,
+            },
             closed: Totals::default(),
             started: Instant::now(),
         })
@@ -180,7 +141,7 @@ impl Server {
     /// become a real one.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::addr).collect()
+        self.listeners.addrs().collect()
     }
 
     /// A handle to stop the server with.
@@ -198,37 +159,40 @@ impl Server {
     ///
     /// When a handler cannot be installed.
     pub fn handle_signals(&mut self) -> io::Result<()> {
-        self.signals = Some(Signals::register(self.poll.registry(), SIGNALS)?);
+        let signals = Signals::register(self.poll.registry(), SIGNALS)
+            .map_err(|e| explain(&e, format_args!("cannot handle signals")))?;
+        self.signals = Some(signals);
         Ok(())
     }
 
     /// Serves until a [`Handle`] or a signal stops the server.
     ///
     /// What has been read by then is still echoed: each connection gets its
-    /// FIN after that and up to 2 s to take it. Asked to stop a second time,
+    /// FIN after that and up to 2 s to take it. Asked to stop again meanwhile,
     /// the server closes all connections at once.
     ///
     /// # Errors
     ///
     /// When polling fails; nothing that a peer does makes it fail.
     pub fn run(mut self) -> io::Result<Totals> {
-        for listener in &self.listeners {
-            info!("listening on {}", listener.addr());
+        for addr in self.listeners.addrs() {
+            info!("listening on {addr}");
         }
         let mut events = Events::with_capacity(EVENTS);
         while self.life != Life::Over {
             self.turn(&mut events)?;
         }
         for key in self.keys() {
-            self.close(key, &Reason::We(Cause::Shutdown));
+            self.cut_off(key);
         }
         let totals = self.totals();
         info!("totals: {totals}");
         Ok(totals)
     }
 
-    /// One turn. Accepting comes after the connections' events: a key that
-    /// was freed is not used again while an event for it is still to come.
+    /// One turn. Accepting comes after the connections: a key that was freed
+    /// is not used again while an event for it, or its place in the still-ready
+    /// list, is still to come.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.timeout();
         if let Err(e) = self.poll.poll(events, timeout) {
@@ -268,7 +232,7 @@ impl Server {
     /// How long the poll may sleep: not at all while there is work, and for
     /// ever when nothing has a deadline.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || (self.knocked && !self.paused) {
+        if !self.ready.is_empty() || self.listeners.may_accept() {
             return Some(Duration::ZERO);
         }
         self.deadlines
@@ -279,7 +243,7 @@ impl Server {
     /// Runs a connection: for an event, or as one of the still-ready list.
     fn run_connection(&mut self, key: usize, event: Option<&Event>) {
         let Some(connection) = self.connections.get_mut(key) else {
-            return self.notice_listener(key);
+            return self.listeners.notice(LISTENERS - key);
         };
         match event {
             Some(event) => connection.notice(event),
@@ -288,15 +252,23 @@ impl Server {
         if connection.queued {
             return; // Its turn comes with the list: one read per turn.
         }
-        match connection.run(&mut self.buffer, self.max_line) {
+        let verdict = connection.run(&mut self.common);
+        if !matches!(verdict, Verdict::Keep) {
+            self.carry_out(verdict, key);
+        }
+    }
+
+    #[inline(never)] // Rare: the usual path is shorter without it.
+    fn carry_out(&mut self, verdict: Verdict, key: usize) {
+        match verdict {
             Verdict::Keep => {}
             Verdict::Again => self.enqueue(key),
             Verdict::Linger => {
-                let alarm = Alarm::Linger(key, connection.since);
+                let alarm = Alarm::Linger(key, self.connections[key].since);
                 self.deadlines.arm(Instant::now() + LINGER, alarm);
                 self.enqueue(key);
             }
-            Verdict::Close(reason) => self.close(key, &reason),
+            Verdict::Close(ending) => self.close(key, &ending),
         }
     }
 
@@ -309,40 +281,26 @@ impl Server {
         }
     }
 
-    /// Takes note of an event for a listener; for a connection that is gone
-    /// there is nothing to note.
-    fn notice_listener(&mut self, key: usize) {
-        if let Some(listener) = self.listeners.get_mut(LISTENERS - key) {
-            listener.ready = true;
-            self.knocked = true;
-        }
-    }
-
     fn accept(&mut self) {
-        if !self.knocked || self.paused {
-            return;
-        }
-        for i in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS {
-                if !self.listeners[i].ready {
-                    break;
-                }
-                match self.listeners[i].accept() {
-                    Accepted::Peer(stream, peer) => self.insert(stream, peer),
-                    Accepted::Nobody => break,
-                    Accepted::Lost(e) => debug!("a connection was lost before its accept: {e}"),
-                    Accepted::Exhausted(e) => return self.pause(&e),
-                }
+        for _ in 0..ACCEPTS {
+            if !self.listeners.may_accept() {
+                break;
+            }
+            match self.listeners.accept() {
+                Accepted::Peer(stream, peer) => self.insert(stream, peer),
+                Accepted::Lost(e) => debug!("a connection was lost before its accept: {e}"),
+                Accepted::Exhausted => self.arm_resume(),
+                Accepted::Nobody => {}
             }
         }
-        self.knocked = self.listeners.iter().any(|listener| listener.ready);
     }
 
-    /// Stops accepting for a while; those who connect wait in the backlog.
-    fn pause(&mut self, cause: &io::Error) {
-        warn!("accepting pauses: {cause}");
-        self.paused = true;
-        self.deadlines.arm(Instant::now() + PAUSE, Alarm::Resume);
+    /// Accepting has paused: it goes on at the next close or after a while.
+    fn arm_resume(&mut self) {
+        if !self.resume_armed {
+            self.resume_armed = true;
+            self.deadlines.arm(Instant::now() + PAUSE, Alarm::Resume);
+        }
     }
 
     /// The only way in: a key is reserved, the stream registered for good
@@ -364,22 +322,18 @@ impl Server {
     }
 
     /// The only way out: deregisters, closes, counts and logs.
-    fn close(&mut self, key: usize, reason: &Reason) {
+    fn close(&mut self, key: usize, ending: &Ending) {
         let mut connection = self.connections.remove(key);
+        let tally = Tally {
+            packets: ending.packets,
+            ..connection.tally()
+        };
         if let Err(e) = self.poll.registry().deregister(&mut connection.stream) {
             warn!("{} cannot deregister: {e}", connection.peer);
         }
-        let tally = connection.tally();
-        self.closed.add(tally);
-        self.paused = false; // There is a descriptor to spare again.
-        info!(
-            "{} closed by {reason}: {} lines, {} bytes in, {} bytes out, {:.2} s",
-            connection.peer,
-            tally.lines,
-            tally.bytes_in,
-            tally.bytes_out,
-            connection.since.elapsed().as_secs_f64()
-        );
+        self.closed.add(&tally);
+        self.listeners.resume(); // There is a descriptor to spare again.
+        info!("{} closed by {}: {tally}", connection.peer, ending.reason);
     }
 
     /// Acts on what is due. Reads the clock only if something may be.
@@ -390,7 +344,10 @@ impl Server {
         let now = Instant::now();
         while let Some(alarm) = self.deadlines.pop_due(now) {
             match alarm {
-                Alarm::Resume => self.paused = false,
+                Alarm::Resume => {
+                    self.resume_armed = false;
+                    self.listeners.resume();
+                }
                 Alarm::Linger(key, since) => self.expire_linger(key, since),
                 Alarm::End => self.life = Life::Over,
             }
@@ -401,22 +358,31 @@ impl Server {
         if let Some(connection) = self.connections.get(key)
             && connection.since == since
         {
-            let reason = connection.reason_or(Reason::Peer);
-            self.close(key, &reason);
+            self.cut_off(key);
         }
     }
 
+    /// Closes a connection that has run out of time.
+    fn cut_off(&mut self, key: usize) {
+        let ending = self.connections[key].ending(Reason::We(Cause::Shutdown));
+        self.close(key, &ending);
+    }
+
+    /// Does what the signals since the last turn ask for, each thing once.
     fn obey_signals(&mut self) {
-        let requests: Vec<Request> = self
-            .signals
-            .as_mut()
-            .map(|signals| signals.pending().collect())
-            .unwrap_or_default();
-        for request in requests {
-            match request {
-                Request::Report => info!("totals: {}", self.totals()),
-                Request::Stop(signal) => self.stop(signal),
-            }
+        let Some(signals) = &mut self.signals else {
+            return;
+        };
+        let requests: Vec<Request> = signals.pending().collect();
+        if requests.contains(&Request::Report) {
+            info!("totals: {}", self.totals());
+        }
+        let stop = requests.iter().find_map(|request| match request {
+            Request::Stop(signal) => Some(*signal),
+            Request::Report => None,
+        });
+        if let Some(signal) = stop {
+            self.stop(signal);
         }
     }
 
@@ -430,8 +396,7 @@ impl Server {
         info!("{cause}: stopping ({} open)", self.connections.len());
         self.life = Life::Stopping;
         self.deadlines.arm(Instant::now() + LINGER, Alarm::End);
-        self.listeners.clear();
-        self.knocked = false;
+        self.listeners.close();
         for key in self.keys() {
             self.connections[key].end(Cause::Shutdown);
             self.enqueue(key);
@@ -449,7 +414,7 @@ impl Server {
             ..self.closed
         };
         for (_, connection) in &self.connections {
-            totals.add(connection.tally());
+            totals.add(&connection.tally());
         }
         totals
     }

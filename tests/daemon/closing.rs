@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
+use rustix::process::Signal;
 use socket2::SockRef;
 
 use crate::support::{Daemon, converse, echo, read_to_end, reset, send_and_finish, wait_until};
@@ -199,4 +200,25 @@ fn a_half_closing_client_that_reads_slowly_gets_100_megabytes() {
     }
     assert_eq!(read_to_end(&client), b"");
     sender.join().unwrap();
+}
+
+/// The reset comes with what was read before it: that counts all the same.
+#[test]
+fn lines_that_arrive_together_with_a_reset_are_counted_and_judged() {
+    let daemon = Daemon::start_with(&["-v", "--max-line", "100"]);
+    let mut client = daemon.connect();
+    let local = client.local_addr().unwrap();
+    echo(&client, b"first\n");
+    daemon.signal(Signal::STOP);
+    client.write_all(b"hello\nworld\n").unwrap();
+    client.write_all(&[b'x'; 200]).unwrap();
+    reset(client);
+    daemon.signal(Signal::CONT);
+    let record = daemon.closing_record(local);
+    assert!(
+        record.contains("line limit: 3 lines, 218 bytes in, 6 bytes out"),
+        "{record}"
+    );
+    daemon.wait_for_record("message: \"world\"");
+    daemon.wait_for_record("line too long: at least 200 bytes");
 }

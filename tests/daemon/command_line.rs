@@ -126,6 +126,28 @@ fn unknown_and_contradicting_options_are_wrong_usage() {
 }
 
 #[test]
+fn an_error_stays_on_one_line_whatever_the_argument() {
+    let why = "invalid value 'a\\nb:1' for '--listen <HOST:PORT>': not a host name, an IPv4 address or an IPv6 address in brackets (see echoline --help)";
+    fails(&["--listen", "a\nb:1"], 2, why);
+}
+
+#[test]
+fn a_lack_of_descriptors_at_the_start_is_named() {
+    for limit in 5..9 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" --listen localhost:0");
+        let output = Command::new("sh").args(["-c", &script, BINARY]).output();
+        let output = output.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with("echoline: cannot "), "{limit}: {stderr}");
+        assert!(
+            stderr.ends_with(": Too many open files (os error 24)\n"),
+            "{stderr}"
+        );
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
 fn help_and_version_are_on_stdout() {
     let help = run(&["--help"]);
     assert!(help.status.success() && help.stderr.is_empty());

@@ -9,5 +9,6 @@ mod figures;
 mod lines;
 mod load;
 mod log;
+mod packets;
 mod signals;
 mod support;
