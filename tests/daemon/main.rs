@@ -3,6 +3,7 @@
 //! Tests that need more than Rust and Linux are ignored and say what they
 //! need; `.ci/run` installs that and runs them too.
 
+mod capture;
 mod closing;
 mod command_line;
 mod figures;
@@ -10,5 +11,6 @@ mod lines;
 mod load;
 mod log;
 mod packets;
+mod pcap;
 mod signals;
 mod support;
