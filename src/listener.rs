@@ -256,6 +256,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn accepted_sockets_inherit_what_is_set_on_the_listener() {
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = std::net::TcpStream::connect(listener.addr).unwrap();
+        // The handshake is over, so the connection waits to be accepted.
+        let (stream, _) = listener.accept().unwrap();
+        assert!(stream.nodelay().unwrap());
+        let socket = socket2::SockRef::from(&stream);
+        assert!(socket.out_of_band_inline().unwrap());
+    }
+
+    #[test]
     fn a_lost_connection_is_told_from_a_lack_of_resources() {
         let of = |errno| is_lost(&io::Error::from_raw_os_error(errno));
         assert!(of(libc::ECONNABORTED) && of(libc::EPROTO) && of(libc::ENETDOWN));

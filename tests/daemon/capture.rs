@@ -3,7 +3,6 @@
 //! server's closing record beside it.
 
 use std::collections::HashSet;
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,40 +11,10 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::SockRef;
 
+use crate::namespace::in_private_network;
 use crate::packets::recorded;
 use crate::pcap::{FIN, RST, SYN, Segment, segments};
 use crate::support::{Daemon, converse, echo, read_exactly, read_to_end, wait_for, wait_until};
-
-/// Set in the namespace.
-const INSIDE: &str = "ECHOLINE_TEST_NAMESPACE";
-
-/// Without the limit, the kernel would hand several segments to the interface,
-/// and so to tcpdump, as one (segmentation offload).
-const SET_UP: &str = "ip link set lo up gso_max_segs 1 && exec \"$0\" \"$@\"";
-
-/// Runs `body` in a private network with nothing but a loopback interface, by
-/// running the test `name` again there. It needs no root: the namespace is the
-/// user's own. (Mapped to root instead, tcpdump would try to drop privileges.)
-fn in_private_network(name: &str, body: impl FnOnce()) {
-    if env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    let status = Command::new("unshare")
-        .args(["--user", "--map-user=1000", "--keep-caps", "--net"])
-        .args(["sh", "-c", SET_UP])
-        .arg(env::current_exe().unwrap())
-        .args([
-            name,
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare is installed");
-    assert!(status.success());
-}
 
 macro_rules! captured {
     ($($(#[doc = $doc:literal])* fn $name:ident() $body:block)*) => {$(
@@ -53,7 +22,7 @@ macro_rules! captured {
         #[test]
         #[ignore = "needs tcpdump, ip, unshare(1) and user namespaces"]
         fn $name() {
-            in_private_network(concat!("capture::", stringify!($name)), || $body);
+            in_private_network(concat!("capture::", stringify!($name)), || $body)
         }
     )*};
 }

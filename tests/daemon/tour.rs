@@ -1,0 +1,100 @@
+//! `docs/packets.md` cannot rot: its commands are run, and what they print is
+//! compared with what the page says.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::namespace::in_private_network;
+use crate::support::BINARY;
+
+/// A fenced block of the page: what is after the fence, and what is in it.
+type Block<'a> = (&'a str, String);
+
+fn blocks(page: &str) -> Vec<Block<'_>> {
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    let mut inside = false;
+    for line in page.lines() {
+        match line.strip_prefix("```") {
+            Some(_) if inside => inside = false,
+            Some(kind) => {
+                blocks.push((kind, String::new()));
+                inside = true;
+            }
+            None if inside => writeln!(blocks.last_mut().unwrap().1, "{line}").unwrap(),
+            None => {}
+        }
+    }
+    blocks
+}
+
+/// Runs the page's `sh` blocks in one shell; returns what each printed.
+fn run(page: &[Block<'_>]) -> Vec<String> {
+    const MARK: &str = "=== end of block ===\n";
+    let mut script = String::from("set -u\n");
+    for (_, commands) in page.iter().filter(|(kind, _)| *kind == "sh") {
+        writeln!(script, "{commands}echo '{}'", MARK.trim_end()).unwrap();
+    }
+    script.push_str("kill \"$server\"; wait \"$server\"\n");
+
+    let dir = format!(
+        "{}/tour.{}",
+        env!("CARGO_TARGET_TMPDIR"),
+        std::process::id()
+    );
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let binaries = Path::new(BINARY).parent().unwrap().display();
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(&dir)
+        .env("PATH", format!("{binaries}:{path}"))
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("bash is installed");
+    std::fs::remove_dir_all(&dir).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    printed.split_terminator(MARK).map(str::to_owned).collect()
+}
+
+#[test]
+#[ignore = "needs tcpdump, nc, ss, python3, unshare(1) and user namespaces"]
+fn the_tour_of_the_packets_shows_what_its_commands_print() {
+    in_private_network(
+        "tour::the_tour_of_the_packets_shows_what_its_commands_print",
+        || {
+            let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/packets.md");
+            let page = std::fs::read_to_string(page).unwrap();
+            let page = blocks(&page);
+            // A machine that is busy for 40 ms has ACKs sent by a timer.
+            let tries: Vec<String> = (0..3)
+                .map_while(|_| differences(&page, &run(&page)))
+                .collect();
+            assert!(tries.len() < 3, "{}", tries.join("\n---\n"));
+        },
+    );
+}
+
+/// Where the page and the output differ, if they do. Blocks marked as varying
+/// differ from run to run; of these the last word of the last line must agree.
+fn differences(page: &[Block<'_>], printed: &[String]) -> Option<String> {
+    let mut printed = printed.iter();
+    let mut last = "";
+    let mut differences = String::new();
+    for (kind, expected) in page {
+        let agree = match *kind {
+            "sh" => {
+                last = printed.next().map_or("", String::as_str);
+                continue;
+            }
+            "text" => last == expected,
+            "text varies" => last.split(' ').next_back() == expected.split(' ').next_back(),
+            _ => continue,
+        };
+        if !agree {
+            write!(differences, "the page:\n{expected}the output:\n{last}").unwrap();
+        }
+    }
+    (!differences.is_empty()).then_some(differences)
+}
