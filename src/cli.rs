@@ -1,12 +1,15 @@
 //! The command line. Nothing else knows clap.
 
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Parser};
-use echoline::{Config, ListenAddr, MAX_LINE_LIMIT};
+use echoline::{Config, ListenAddr, MAX_LINE_LIMIT, MAX_TIMEOUT};
 use log::LevelFilter;
 
 const AFTER_HELP: &str = "\
 Signals:
-  SIGINT, SIGTERM, SIGHUP  stop cleanly
+  SIGINT, SIGTERM, SIGHUP  stop cleanly; a second one: at once
   SIGUSR1                  log the totals
 
 Exit status: 0 after a clean stop, 1 when the server could not run, 2 for wrong
@@ -39,6 +42,39 @@ pub struct Cli {
     )]
     max_line: u32,
 
+    /// Most connections at a time; 0: as many as descriptors allow
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    max_connections: usize,
+
+    /// Most connections at a time from one address; 0: no limit
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    max_per_ip: usize,
+
+    /// Close a connection that is silent for so long; 0: never
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(value_name = "SECS", value_parser = timeout())]
+    idle_timeout: u64,
+
+    /// Drop a peer that takes nothing for so long; 0: never
+    #[arg(long, default_value_t = 60, allow_negative_numbers = true)]
+    #[arg(value_name = "SECS", value_parser = timeout())]
+    send_timeout: u64,
+
+    /// How long stopping may take
+    #[arg(long, default_value_t = 5, allow_negative_numbers = true)]
+    #[arg(value_name = "SECS", value_parser = timeout())]
+    drain_timeout: u64,
+
     /// -v logs each message, -vv each event
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
@@ -48,6 +84,10 @@ pub struct Cli {
     quiet: bool,
 }
 
+fn timeout() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(0..=MAX_TIMEOUT.as_secs())
+}
+
 impl Cli {
     /// The server's settings.
     pub fn config(&self) -> Config {
@@ -55,6 +95,12 @@ impl Cli {
         config.listen.clone_from(&self.listen);
         config.max_line = self.max_line as usize;
         config.packet_per_line = self.packet_per_line;
+        config.max_connections = self.max_connections;
+        config.max_per_ip = self.max_per_ip;
+        let unless_zero = |secs| (secs > 0).then(|| Duration::from_secs(secs));
+        config.idle_timeout = unless_zero(self.idle_timeout);
+        config.send_timeout = unless_zero(self.send_timeout);
+        config.drain_timeout = Duration::from_secs(self.drain_timeout);
         config
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The settings of a server. Begin with the default and change what differs.
 ///
@@ -25,7 +26,26 @@ pub struct Config {
     /// one system call per line; elsewhere one write per line, which is the
     /// best effort. Default: as few segments as will do.
     pub packet_per_line: bool,
+    /// The most connections at a time; 0, the default: as many as the limit on
+    /// file descriptors allows, less a reserve of 32. Who comes when there are
+    /// as many waits in the backlog.
+    pub max_connections: usize,
+    /// The most connections at a time from one address; 0, the default: no
+    /// limit. Who is over it is closed at once.
+    pub max_per_ip: usize,
+    /// Ends a connection that sends nothing for so long, up to
+    /// [`MAX_TIMEOUT`]; `None`, the default: never.
+    pub idle_timeout: Option<Duration>,
+    /// Drops a peer that acknowledges or takes nothing for so long while it is
+    /// owed something (`TCP_USER_TIMEOUT`, on Linux), up to [`MAX_TIMEOUT`];
+    /// default 60 s; `None`: when the system gives up.
+    pub send_timeout: Option<Duration>,
+    /// How long stopping may take, up to [`MAX_TIMEOUT`]; default 5 s.
+    pub drain_timeout: Duration,
 }
+
+/// The largest timeout: 2,000,000 s, some 23 days.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(2_000_000);
 
 /// The largest value of [`Config::max_line`]: 1 GiB.
 pub const MAX_LINE_LIMIT: usize = 1 << 30;
@@ -39,6 +59,11 @@ impl Default for Config {
             }],
             max_line: 65536,
             packet_per_line: false,
+            max_connections: 0,
+            max_per_ip: 0,
+            idle_timeout: None,
+            send_timeout: Some(Duration::from_secs(60)),
+            drain_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -52,6 +77,14 @@ impl Config {
         }
         if !(1..=MAX_LINE_LIMIT).contains(&self.max_line) {
             return invalid(format!("max_line is not in 1..={MAX_LINE_LIMIT}"));
+        }
+        let timeouts = [
+            self.idle_timeout,
+            self.send_timeout,
+            Some(self.drain_timeout),
+        ];
+        if timeouts.into_iter().flatten().any(|t| t > MAX_TIMEOUT) {
+            return invalid(format!("a timeout is over {} s", MAX_TIMEOUT.as_secs()));
         }
         Ok(())
     }
@@ -239,6 +272,9 @@ mod tests {
             config.max_line = max_line;
             assert!(config.validate().is_err());
         }
+        config = Config::default();
+        config.idle_timeout = Some(MAX_TIMEOUT + Duration::from_millis(1));
+        assert!(config.validate().is_err());
         config = Config::default();
         config.listen.clear();
         assert!(config.validate().is_err());

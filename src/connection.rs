@@ -1,18 +1,17 @@
 //! One peer: its stream, its phase and its buffers. Never sees the slab.
 
-use std::fmt;
-use std::io::{self, ErrorKind, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, log_enabled, trace, warn};
+use log::{Level, debug, log_enabled, warn};
 use mio::event::Event;
 use mio::net::TcpStream;
 
+use crate::ending::{Cause, Ending, Reason};
 use crate::line::{Excerpt, Framer, Lines};
 use crate::outbox::{Manner, Outbox, Progress};
-use crate::packets::{Packets, Snapshot};
-use crate::socket::set_quick_ack;
+use crate::socket::Socket;
 use crate::totals::Tally;
 
 /// How long a connection that we ended is read on, so that the peer gets what
@@ -23,14 +22,16 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 /// A connection and all that is kept for it.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, no state")]
-pub(crate) struct Connection {
-    pub stream: TcpStream,
+pub(crate) struct Connection<S = TcpStream> {
+    pub stream: S,
     pub peer: SocketAddr,
     /// When it was accepted: its identity too, as its key may be another's.
     pub since: Instant,
     framer: Framer,
     outbox: Outbox,
     phase: Phase,
+    /// When it was heard last.
+    heard: Tick,
     lines: u64,
     bytes_in: u64,
     /// Input may be waiting: an event said so, and no read has said otherwise.
@@ -50,6 +51,9 @@ pub(crate) struct Connection {
 enum Phase {
     /// Lines come in and go out.
     Open,
+    /// The server is stopping: as before, until the input that has arrived is
+    /// drained.
+    Draining,
     /// The peer has finished; its last lines are going out, our FIN on them.
     Flushing,
     /// We have finished; what is queued is going out, then our FIN.
@@ -58,37 +62,6 @@ enum Phase {
     Discarding(Cause),
     /// Both have finished, and the kernel is still sending what it was given.
     Closing(Option<Cause>),
-}
-
-/// Why we end a connection that its peer has not finished.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Cause {
-    /// A line is longer than the limit.
-    LineLimit,
-    /// The server is stopping.
-    Shutdown,
-}
-
-/// Why a connection is closed.
-#[derive(Debug)]
-pub(crate) enum Reason {
-    /// The peer finished, and everything was echoed.
-    Peer,
-    /// We ended it.
-    We(Cause),
-    /// The stream failed.
-    Error(io::Error),
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Peer => f.write_str("peer"),
-            Reason::We(Cause::LineLimit) => f.write_str("line limit"),
-            Reason::We(Cause::Shutdown) => f.write_str("shutdown"),
-            Reason::Error(e) => write!(f, "error ({e})"),
-        }
-    }
 }
 
 /// What a turn came to.
@@ -105,12 +78,23 @@ pub(crate) enum Verdict {
     Close(Box<Ending>),
 }
 
-/// How a connection came to its end.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    pub reason: Reason,
-    /// Its packets, where the kernel counts them.
-    pub packets: Option<Packets>,
+/// What an event says, as far as it matters here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Readiness {
+    /// A read will find something: data, the peer's FIN or an error.
+    pub readable: bool,
+    /// The peer's FIN is there, or urgent data is about.
+    pub short_reads_lie: bool,
+}
+
+impl From<&Event> for Readiness {
+    fn from(event: &Event) -> Readiness {
+        let closed = event.is_read_closed();
+        Readiness {
+            readable: event.is_readable() || closed || event.is_error(),
+            short_reads_lie: closed || is_priority(event),
+        }
+    }
 }
 
 /// What all connections have in common.
@@ -122,7 +106,13 @@ pub(crate) struct Common {
     pub max_line: usize,
     /// One packet per line rather than as few as will do.
     pub packet_per_line: bool,
+    /// The time of the turn, if somebody wants to know who is silent.
+    pub now: Tick,
 }
+
+/// Milliseconds since the server began, modulo 2^32 (49 days): four bytes per
+/// connection, and what lies less than that apart can be told.
+pub(crate) type Tick = u32;
 
 /// What ended a round of reading. Whatever it was, bytes may have come first.
 #[derive(Debug)]
@@ -137,10 +127,10 @@ enum Input {
     Failed(io::Error),
 }
 
-impl Connection {
-    pub fn new(stream: TcpStream, peer: SocketAddr) -> Connection {
+impl<S: Socket> Connection<S> {
+    pub fn new(stream: S, peer: SocketAddr, now: Tick) -> Connection<S> {
         // The ACK of a line rides on its echo, of the first line too.
-        set_quick_ack(&stream, false);
+        stream.set_quick_ack(false);
         Connection {
             stream,
             peer,
@@ -148,6 +138,7 @@ impl Connection {
             framer: Framer::default(),
             outbox: Outbox::default(),
             phase: Phase::Open,
+            heard: now,
             lines: 0,
             bytes_in: 0,
             readable: false,
@@ -166,17 +157,16 @@ impl Connection {
     ///   to come and no event will announce it (the classic `CLOSE_WAIT` leak);
     /// - urgent data is about: a read stops short at the urgent mark
     ///   (`tcp_recvmsg_locked` in Linux, net/ipv4/tcp.c).
-    pub fn notice(&mut self, event: &Event) {
-        trace!("{} event: {event:?}", self.peer);
-        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-        self.short_reads_lie |= event.is_read_closed() || is_priority(event);
+    pub fn notice(&mut self, event: Readiness) {
+        self.readable |= event.readable;
+        self.short_reads_lie |= event.short_reads_lie;
     }
 
     /// Moves the connection on: flushes, then reads once and echoes.
     pub fn run(&mut self, common: &mut Common) -> Verdict {
         match self.advance(common) {
             Ok(verdict) => verdict,
-            Err(e) => Verdict::Close(Box::new(self.ending(Reason::Error(e)))),
+            Err(e) => Verdict::Close(Box::new(self.ending(e.into()))),
         }
     }
 
@@ -188,16 +178,33 @@ impl Connection {
         }
     }
 
+    /// Ends it like that when the input that has arrived is echoed.
+    pub fn drain(&mut self) {
+        if let Phase::Open = self.phase {
+            self.phase = Phase::Draining;
+            // Until the socket itself says that it is empty.
+            self.readable = true;
+            self.short_reads_lie = true;
+        }
+    }
+
+    /// For how long the peer has been silent, in milliseconds; `None` if it is
+    /// not its turn to be heard: it is owed output, or the end has begun.
+    pub fn silence(&self, now: Tick) -> Option<u32> {
+        let listening = matches!(self.phase, Phase::Open) && self.outbox.is_empty();
+        listening.then(|| now.wrapping_sub(self.heard))
+    }
+
     /// The end, if it comes now: for our own cause if we have ended the
     /// connection already, else for `reason`.
     pub fn ending(&self, reason: Reason) -> Ending {
         let reason = match self.phase {
-            Phase::Open | Phase::Flushing | Phase::Closing(None) => reason,
+            Phase::Open | Phase::Draining | Phase::Flushing | Phase::Closing(None) => reason,
             Phase::Ending(cause) | Phase::Discarding(cause) | Phase::Closing(Some(cause)) => {
                 Reason::We(cause)
             }
         };
-        let packets = Packets::of(&self.stream);
+        let packets = self.stream.snapshot().packets;
         Ending { reason, packets }
     }
 
@@ -215,7 +222,7 @@ impl Connection {
     fn advance(&mut self, common: &mut Common) -> io::Result<Verdict> {
         let progress = if !self.outbox.is_empty() {
             self.outbox.flush(&self.stream, self.manner(common))?
-        } else if matches!(self.phase, Phase::Open) && self.readable {
+        } else if matches!(self.phase, Phase::Open | Phase::Draining) && self.readable {
             self.echo(common)?
         } else {
             Progress::Done
@@ -240,6 +247,7 @@ impl Connection {
     fn wind_up(&mut self, common: &mut Common) -> io::Result<Verdict> {
         match self.phase {
             Phase::Discarding(cause) if self.readable => self.discard(cause, &mut common.buffer),
+            Phase::Draining => Ok(Verdict::Again),
             Phase::Open | Phase::Discarding(_) => Ok(Verdict::Keep),
             Phase::Flushing => self.close(None),
             Phase::Closing(cause) => {
@@ -248,7 +256,7 @@ impl Connection {
                 self.close(cause)
             }
             Phase::Ending(cause) => {
-                self.stream.shutdown(Shutdown::Write)?;
+                self.stream.finish()?;
                 self.phase = Phase::Discarding(cause);
                 Ok(Verdict::Linger)
             }
@@ -271,6 +279,7 @@ impl Connection {
             buffer[len] = b'\n'; // A full buffer would have been `More`.
             len += 1;
         }
+        self.heard = common.now;
         let lines = self.framer.push(&common.buffer[..len], common.max_line);
         self.lines += lines.count;
         if lines.too_long.is_some() || log_enabled!(Level::Debug) {
@@ -282,6 +291,7 @@ impl Connection {
         match input {
             Input::Failed(e) => return Err(e), // Nobody is there to take an echo.
             Input::End if lines.too_long.is_none() => self.phase = Phase::Flushing,
+            Input::Drained if matches!(self.phase, Phase::Draining) => self.end_drained(),
             Input::End | Input::More | Input::Drained => {}
         }
         // An ACK rides on the echo if there is one, and leaves at once if
@@ -301,9 +311,14 @@ impl Connection {
         Ok(progress)
     }
 
+    fn end_drained(&mut self) {
+        self.framer = Framer::default();
+        self.phase = Phase::Ending(Cause::Shutdown);
+    }
+
     fn set_quick_ack(&mut self, on: bool) {
         self.quick_ack = on;
-        set_quick_ack(&self.stream, on);
+        self.stream.set_quick_ack(on);
     }
 
     fn discard(&mut self, cause: Cause, buffer: &mut [u8]) -> io::Result<Verdict> {
@@ -318,13 +333,13 @@ impl Connection {
     /// Closes a connection that the peer has finished: at once, or when the
     /// kernel has sent what it was given, so that all packets are counted.
     fn close(&mut self, cause: Option<Cause>) -> io::Result<Verdict> {
-        let mut now = Snapshot::of(&self.stream);
+        let mut now = self.stream.snapshot();
         if now.is_sending && matches!(self.phase, Phase::Flushing) {
             // Either the last lines are held back for our FIN, and this lets
             // both go in one segment; or the peer's window is full, and the
             // ACK of the FIN will be the event that says that all has gone.
-            self.stream.shutdown(Shutdown::Write)?;
-            now = Snapshot::of(&self.stream);
+            self.stream.finish()?;
+            now = self.stream.snapshot();
         }
         if now.is_sending {
             self.phase = Phase::Closing(cause);
@@ -356,7 +371,7 @@ impl Connection {
     fn read(&mut self, buffer: &mut [u8]) -> (usize, Input) {
         let mut len = 0;
         let input = loop {
-            match self.stream.read(&mut buffer[len..]) {
+            match self.stream.receive(&mut buffer[len..]) {
                 Ok(0) => break Input::End,
                 Ok(n) => {
                     len += n;
@@ -385,3 +400,6 @@ fn is_priority(event: &Event) -> bool {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     return false;
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,10 +39,13 @@
 //! | `server.rs` | the poll, the slab, the loop, the only insert and the only remove |
 //! | `listener.rs` | bound sockets, accepting, and what accept errors mean |
 //! | `signals.rs` | signals as an event source |
+//! | `admission.rs` | who may come in: limits on connections |
+//! | `descriptors.rs` | how many connections there can be |
 //! | `connection.rs` | one peer: stream, phase, buffers; its turn ends in a verdict |
 //! | `outbox.rs` | what waits to be sent, and how it is flushed |
 //! | `socket.rs` | how a send becomes segments, when an ACK leaves |
 //! | `packets.rs` | `TCP_INFO`: the kernel's count of segments |
+//! | `ending.rs` | why connections end |
 //! | `totals.rs` | what connections did |
 //! | `line.rs` | pure: bytes in, complete lines out, length limit |
 //! | `deadlines.rs` | pure: the earliest deadline |
@@ -51,9 +54,12 @@
 //! One turn of the loop: poll, connections that are ready, accepts, deadlines,
 //! signals.
 
+mod admission;
 mod config;
 mod connection;
 mod deadlines;
+mod descriptors;
+mod ending;
 mod line;
 mod listener;
 mod outbox;
@@ -63,7 +69,9 @@ mod signals;
 mod socket;
 mod totals;
 
-pub use config::{AddrError, Config, ListenAddr, MAX_LINE_LIMIT};
+pub use config::{AddrError, Config, ListenAddr, MAX_LINE_LIMIT, MAX_TIMEOUT};
+pub use descriptors::raise_descriptor_limit;
+pub use ending::Closes;
 pub use packets::Packets;
 pub use server::{Handle, Server};
 pub use totals::Totals;

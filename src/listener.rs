@@ -1,17 +1,19 @@
 //! Bound sockets: setting up, accepting, and what an accept error means.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::ListenAddr;
 
 /// Connections that the kernel keeps waiting for us, at most; it lowers the
 /// figure to `net.core.somaxconn` (listen(2)), 4096 by default since Linux 5.4.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: u16 = 4096;
 
 /// All listening sockets: who waits on which, and whether anyone may come in.
 #[derive(Debug)]
@@ -62,13 +64,13 @@ impl Listeners {
     ///
     /// When a name does not resolve or an address cannot be bound; the text
     /// says which and why.
-    pub fn bind(addrs: &[ListenAddr]) -> io::Result<Listeners> {
+    pub fn bind(addrs: &[ListenAddr], send_timeout: Option<Duration>) -> io::Result<Listeners> {
         let mut all = Vec::new();
         for addr in addrs {
             let sockets = addr
                 .resolve()
                 .map_err(|e| explain(&e, format_args!("cannot resolve {addr}")))?;
-            all.append(&mut bind_host(&sockets)?);
+            all.append(&mut bind_host(&sockets, send_timeout)?);
         }
         Ok(Listeners {
             all,
@@ -101,6 +103,13 @@ impl Listeners {
         if let Some(listener) = self.all.get_mut(i) {
             listener.ready = true;
             self.knocked = true;
+        }
+    }
+
+    /// Has all listeners tried, whatever events have come.
+    pub fn knock(&mut self) {
+        for i in 0..self.all.len() {
+            self.notice(i);
         }
     }
 
@@ -147,8 +156,8 @@ impl Listeners {
         Accepted::Nobody
     }
 
-    /// Warns once, however often accepting fails until all who wait are in.
-    fn pause(&mut self, cause: &io::Error) {
+    /// Pauses accepting. Warns once, however often, until all who wait are in.
+    pub fn pause(&mut self, cause: &dyn fmt::Display) {
         self.paused = true;
         if !self.is_short {
             self.is_short = true;
@@ -158,11 +167,11 @@ impl Listeners {
 }
 
 /// Binds one host's addresses.
-fn bind_host(sockets: &[SocketAddr]) -> io::Result<Vec<Listener>> {
+fn bind_host(sockets: &[SocketAddr], send_timeout: Option<Duration>) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     let mut skipped = None;
     for &addr in sockets {
-        match Listener::bind(addr) {
+        match Listener::bind(addr, send_timeout) {
             Ok(listener) => listeners.push(listener),
             Err(e) => {
                 let error = explain(&e, format_args!("cannot listen on {addr}"));
@@ -197,7 +206,7 @@ fn lacks_family(e: &io::Error) -> bool {
 impl Listener {
     /// A non-blocking socket that listens on `addr`. What accepted sockets
     /// inherit from it (Linux, tcp(7) and socket(7)) is set once, here.
-    fn bind(addr: SocketAddr) -> io::Result<Listener> {
+    fn bind(addr: SocketAddr, send_timeout: Option<Duration>) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
@@ -209,8 +218,21 @@ impl Listener {
         // Inherited: an urgent byte is data like any other (RFC 6093, 5), so
         // that it is echoed too.
         socket.set_out_of_band_inline(true)?;
+        // Inherited: a peer that vanished while nothing was owed to it...
+        socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(Duration::from_secs(60))
+                .with_interval(Duration::from_secs(10))
+                .with_retries(6),
+        )?;
+        // ... and one that vanished, or takes nothing, while something was. It
+        // ends keepalive's waiting as well (tcp(7)).
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket.set_tcp_user_timeout(send_timeout)?;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = send_timeout;
         socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
+        socket.listen(BACKLOG.into())?;
         let socket = TcpListener::from_std(socket.into());
         let addr = socket.local_addr()?;
         Ok(Listener {
@@ -257,13 +279,28 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_what_is_set_on_the_listener() {
-        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let timeout = Duration::from_secs(7);
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Some(timeout)).unwrap();
         let _client = std::net::TcpStream::connect(listener.addr).unwrap();
         // The handshake is over, so the connection waits to be accepted.
         let (stream, _) = listener.accept().unwrap();
         assert!(stream.nodelay().unwrap());
         let socket = socket2::SockRef::from(&stream);
         assert!(socket.out_of_band_inline().unwrap());
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(timeout));
+            assert_eq!(
+                socket.tcp_keepalive_time().unwrap(),
+                Duration::from_secs(60)
+            );
+            assert_eq!(
+                socket.tcp_keepalive_interval().unwrap(),
+                Duration::from_secs(10)
+            );
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 6);
+        }
     }
 
     #[test]

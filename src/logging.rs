@@ -1,43 +1,89 @@
-//! The daemon's logger: `simple_logger`, to stdout.
+//! The daemon's logger: `simple_logger`, to stdout, behind a guard.
+//!
+//! A record never blocks the loop and never ends the process. `simple_logger`
+//! prints with `println!`, which blocks while nobody reads the pipe or the
+//! terminal is stopped, and panics when the write fails; so the guard asks
+//! first whether stdout takes a record, and survives the panic. What is lost
+//! is counted, and reported when printing works again.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
 
+/// Our own records are printed under this name: the rooms that they come from
+/// are nobody's business outside.
 const NAME: &str = env!("CARGO_PKG_NAME");
 
-/// Prints our own records under the daemon's name: the rooms that they come
-/// from are nobody's business outside.
-struct Logger(SimpleLogger);
+struct Guard {
+    logger: SimpleLogger,
+    /// Records lost since one was printed. One that failed in the middle, as
+    /// on a full disk, may still come out of stdout's buffer later.
+    lost: AtomicU64,
+}
 
-impl Log for Logger {
+impl Log for Guard {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.logger.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !record.target().starts_with(NAME) {
-            return self.0.log(record);
+        if !self.enabled(record.metadata()) {
+            return;
         }
-        let metadata = Metadata::builder()
-            .level(record.level())
-            .target(NAME)
-            .build();
-        self.0.log(
-            &Record::builder()
-                .metadata(metadata)
-                .args(*record.args())
-                .build(),
-        );
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost > 0 {
+            if !self.print(Level::Warn, NAME, format_args!("{lost} log records lost")) {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            self.lost.fetch_sub(lost, Ordering::Relaxed);
+        }
+        let ours = record.target().starts_with(NAME);
+        let target = if ours { NAME } else { record.target() };
+        if !self.print(record.level(), target, *record.args()) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    fn flush(&self) {
-        self.0.flush();
+    fn flush(&self) {}
+}
+
+impl Guard {
+    /// Prints a record if that can be done at once; says whether it was.
+    fn print(&self, level: Level, target: &str, args: std::fmt::Arguments<'_>) -> bool {
+        let metadata = Metadata::builder().level(level).target(target).build();
+        let record = Record::builder().metadata(metadata).args(args).build();
+        let print = AssertUnwindSafe(|| self.logger.log(&record));
+        stdout_takes_a_record() && {
+            PRINTING.set(true);
+            let result = panic::catch_unwind(print);
+            PRINTING.set(false);
+            result.is_ok()
+        }
     }
+}
+
+thread_local! {
+    /// A panic now is a failed write, and is dealt with.
+    static PRINTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a write of a record would not block: a pipe that polls writable
+/// takes `PIPE_BUF` bytes, 4096 on Linux (pipe(7)), more than a record has. A
+/// broken pipe polls as an error; the write finds that out.
+fn stdout_takes_a_record() -> bool {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
+    let at_once = Timespec::default();
+    poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
 /// Begins to log at `level`, unless `RUST_LOG` names another.
@@ -50,7 +96,15 @@ pub fn init(level: LevelFilter) {
         logger = logger.without_timestamps();
     }
     log::set_max_level(logger.max_level());
-    log::set_boxed_logger(Box::new(Logger(logger))).expect("no other logger is set");
+    let lost = AtomicU64::new(0);
+    log::set_boxed_logger(Box::new(Guard { logger, lost })).expect("no other logger is set");
+
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+        if !PRINTING.get() {
+            hook(info);
+        }
+    }));
 }
 
 /// Whether journald reads stdout and adds its own timestamps: `JOURNAL_STREAM`

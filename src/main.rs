@@ -24,6 +24,9 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> io::Result<()> {
     logging::init(cli.log_level());
+    if let Err(e) = echoline::raise_descriptor_limit() {
+        log::warn!("the limit on descriptors cannot be raised: {e}");
+    }
     let mut server = Server::bind(&cli.config())?;
     server.handle_signals()?;
     server.run().map(drop)

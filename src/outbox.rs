@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 
 use memchr::memchr;
 
-use crate::socket::{END_OF_RECORD, MORE, Send};
+use crate::socket::{END_OF_RECORD, MORE, Socket};
 
 /// Bytes sent per turn before the other connections have theirs, if a send has
 /// not taken all by then: only lines far beyond the read budget get there.
@@ -62,7 +62,7 @@ impl Outbox {
     /// Those of the stream, `WouldBlock` and `Interrupted` excepted.
     pub fn send(
         &mut self,
-        stream: &impl Send,
+        stream: &impl Socket,
         lines: Cow<'_, [u8]>,
         manner: Manner,
     ) -> io::Result<Progress> {
@@ -88,7 +88,7 @@ impl Outbox {
     ///
     /// As for [`send`](Self::send).
     #[inline(never)] // Rare: the usual path is shorter without it.
-    pub fn flush(&mut self, stream: &impl Send, manner: Manner) -> io::Result<Progress> {
+    pub fn flush(&mut self, stream: &impl Socket, manner: Manner) -> io::Result<Progress> {
         let waiting = std::mem::take(&mut self.waiting);
         let rest = &waiting[self.gone..];
         let first = send_next(stream, rest, manner);
@@ -107,7 +107,7 @@ impl Outbox {
     fn go_on(
         &mut self,
         first: io::Result<usize>,
-        stream: &impl Send,
+        stream: &impl Socket,
         bytes: &[u8],
         manner: Manner,
     ) -> io::Result<(usize, Progress)> {
@@ -143,7 +143,7 @@ impl Outbox {
     reason = "10 of 300 instructions a line (callgrind)"
 )]
 #[inline(always)]
-fn send_next(stream: &impl Send, bytes: &[u8], manner: Manner) -> io::Result<usize> {
+fn send_next(stream: &impl Socket, bytes: &[u8], manner: Manner) -> io::Result<usize> {
     let fin_follows = if manner.last { MORE } else { 0 };
     if !manner.per_line {
         return stream.send(bytes, fin_follows);
@@ -163,6 +163,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use crate::packets::Snapshot;
+
     /// Takes as many bytes per send as its script says, then everything.
     struct Sink {
         script: RefCell<std::vec::IntoIter<Option<usize>>>,
@@ -170,14 +172,31 @@ mod tests {
         /// Where records ended, and where a FIN was said to follow.
         records: RefCell<Vec<usize>>,
         fins: RefCell<Vec<usize>>,
+        /// After the script it takes nothing, but fails.
+        fails_in_the_end: bool,
     }
 
-    impl Send for Sink {
+    impl Socket for Sink {
+        fn receive(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            unreachable!("an outbox only sends")
+        }
+        fn finish(&self) -> io::Result<()> {
+            unreachable!("an outbox only sends")
+        }
+        fn take_error(&self) -> io::Result<Option<io::Error>> {
+            unreachable!("an outbox only sends")
+        }
+        fn set_quick_ack(&self, _: bool) {}
+        fn snapshot(&self) -> Snapshot {
+            Snapshot::default()
+        }
+
         fn send(&self, bytes: &[u8], flags: c_int) -> io::Result<usize> {
             let n = match self.script.borrow_mut().next() {
                 Some(None) => return Err(ErrorKind::WouldBlock.into()),
                 Some(Some(0)) => return Err(ErrorKind::Interrupted.into()),
                 Some(Some(n)) => n.min(bytes.len()),
+                None if self.fails_in_the_end => return Err(ErrorKind::ConnectionReset.into()),
                 None => bytes.len(),
             };
             let mut taken = self.taken.borrow_mut();
@@ -199,6 +218,7 @@ mod tests {
             taken: RefCell::default(),
             records: RefCell::default(),
             fins: RefCell::default(),
+            fails_in_the_end: false,
         }
     }
 
@@ -220,18 +240,10 @@ mod tests {
 
     #[test]
     fn what_was_taken_before_an_error_is_counted() {
-        struct Failing(Sink);
-        impl Send for Failing {
-            fn send(&self, bytes: &[u8], flags: c_int) -> io::Result<usize> {
-                if self.0.script.borrow().len() == 0 {
-                    return Err(ErrorKind::ConnectionReset.into());
-                }
-                self.0.send(bytes, flags)
-            }
-        }
         let mut outbox = Outbox::default();
         let lines = Cow::Borrowed(&[b'x'; 1000][..]);
-        let failing = Failing(sink(vec![Some(300), Some(300)]));
+        let mut failing = sink(vec![Some(300), Some(300)]);
+        failing.fails_in_the_end = true;
         assert!(outbox.send(&failing, lines, PLAIN).is_err());
         assert_eq!(outbox.sent(), 600);
     }

@@ -6,16 +6,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, info, trace, warn};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
+use crate::admission::Admission;
 use crate::config::Config;
-use crate::connection::{Cause, Common, Connection, Ending, LINGER, Reason, Verdict};
+use crate::connection::{Common, Connection, LINGER, Tick, Verdict};
 use crate::deadlines::Deadlines;
-use crate::listener::{Accepted, Listeners, explain};
+use crate::descriptors::connection_limit;
+use crate::ending::{Cause, Ending, Reason};
+use crate::listener::{Accepted, BACKLOG, Listeners, explain};
 use crate::signals::{Request, Signals};
 use crate::totals::{Tally, Totals};
 
@@ -47,6 +50,7 @@ pub struct Server {
     waker: Arc<Waker>,
     signals: Option<Signals>,
     listeners: Listeners,
+    admission: Admission,
     connections: Slab<Connection>,
     /// The still-ready list: keys of connections that have used up their read
     /// budget. No event will announce what they left unread.
@@ -54,7 +58,13 @@ pub struct Server {
     deadlines: Deadlines<Alarm>,
     /// There is an alarm to accept again.
     resume_armed: bool,
+    /// A handle, or a signal, asks for something.
+    called: bool,
+    /// It is a handle.
+    woken: bool,
     life: Life,
+    drain_timeout: Duration,
+    idle_timeout: Option<Duration>,
     common: Common,
     closed: Totals,
     started: Instant,
@@ -68,6 +78,8 @@ enum Alarm {
     /// The connection with this key has lingered long enough, if it is still
     /// the one that was accepted then.
     Linger(usize, Instant),
+    /// That connection may have been silent for too long.
+    Idle(usize, Instant),
     /// Stopping has taken long enough.
     End,
 }
@@ -78,7 +90,10 @@ enum Life {
     Serving,
     /// Nobody comes in, everybody is sent off; there is a deadline.
     Stopping,
+    /// Ended in time, or at the deadline.
     Over,
+    /// Ended at once, by this second request to stop.
+    Aborted(&'static str),
 }
 
 /// Stops a running server from another thread.
@@ -89,7 +104,7 @@ pub struct Handle {
 
 impl Handle {
     /// Asks the server to stop; [`Server::run`] returns when it has. Asked
-    /// again while it is stopping, it closes all connections at once. Does
+    /// again while it is stopping, it cuts off all connections at once. Does
     /// nothing if it has stopped already.
     ///
     /// # Errors
@@ -110,7 +125,7 @@ impl Server {
     /// cannot be bound; the text says which and why.
     pub fn bind(config: &Config) -> io::Result<Server> {
         config.validate()?;
-        let mut listeners = Listeners::bind(&config.listen)?;
+        let mut listeners = Listeners::bind(&config.listen, config.send_timeout)?;
         let loop_error = |e| explain(&e, format_args!("cannot set up the event loop"));
         let poll = Poll::new().map_err(loop_error)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(loop_error)?;
@@ -122,15 +137,21 @@ impl Server {
             poll,
             signals: None,
             listeners,
+            admission: Admission::new(max_connections(config), config.max_per_ip),
             connections: Slab::new(),
             ready: VecDeque::new(),
             deadlines: Deadlines::new(),
             resume_armed: false,
+            called: false,
+            woken: false,
             life: Life::Serving,
+            drain_timeout: config.drain_timeout,
+            idle_timeout: config.idle_timeout,
             common: Common {
                 buffer: vec![0; READ_BUDGET].into_boxed_slice(),
                 max_line: config.max_line,
                 packet_per_line: config.packet_per_line,
+                now: 0,
             },
             closed: Totals::default(),
             started: Instant::now(),
@@ -167,27 +188,36 @@ impl Server {
 
     /// Serves until a [`Handle`] or a signal stops the server.
     ///
-    /// What has been read by then is still echoed: each connection gets its
-    /// FIN after that and up to 2 s to take it. Asked to stop again meanwhile,
-    /// the server closes all connections at once.
+    /// Who waits in a backlog by then is accepted, and every complete line that
+    /// has arrived is echoed; then each connection gets its FIN, and the server
+    /// ends when the last peer has closed, or after
+    /// [`drain_timeout`](Config::drain_timeout).
     ///
     /// # Errors
     ///
-    /// When polling fails; nothing that a peer does makes it fail.
+    /// When polling fails; nothing that a peer does makes it fail. When the
+    /// server was asked to stop again while it was stopping: the text says how
+    /// many connections were cut off.
     pub fn run(mut self) -> io::Result<Totals> {
         for addr in self.listeners.addrs() {
             info!("listening on {addr}");
         }
         let mut events = Events::with_capacity(EVENTS);
-        while self.life != Life::Over {
+        while matches!(self.life, Life::Serving | Life::Stopping) {
             self.turn(&mut events)?;
         }
+        let left = self.connections.len();
         for key in self.keys() {
             self.cut_off(key);
         }
         let totals = self.totals();
         info!("totals: {totals}");
-        Ok(totals)
+        match self.life {
+            Life::Aborted(cause) => Err(io::Error::other(format!(
+                "{cause} while stopping: {left} connections cut off"
+            ))),
+            _ => Ok(totals),
+        }
     }
 
     /// One turn. Accepting comes after the connections: a key that was freed
@@ -201,27 +231,24 @@ impl Server {
             }
             return Err(e);
         }
-        let (mut woken, mut signalled) = (false, false);
+        if self.idle_timeout.is_some() {
+            self.common.now = self.tick();
+        }
         let left_over = self.ready.len();
         for event in &*events {
-            match event.token() {
-                WAKER => woken = true,
-                SIGNALS => signalled = true,
-                Token(key) => self.run_connection(key, Some(event)),
-            }
+            self.run_connection(event.token().0, Some(event));
         }
         for _ in 0..left_over {
             if let Some(key) = self.ready.pop_front() {
                 self.run_connection(key, None);
             }
         }
-        self.accept();
-        self.expire();
-        if signalled {
-            self.obey_signals();
+        if self.listeners.may_accept() {
+            self.accept();
         }
-        if woken {
-            self.stop("shutdown requested");
+        self.expire();
+        if std::mem::take(&mut self.called) {
+            self.obey();
         }
         if self.life == Life::Stopping && self.connections.is_empty() {
             self.life = Life::Over;
@@ -243,10 +270,13 @@ impl Server {
     /// Runs a connection: for an event, or as one of the still-ready list.
     fn run_connection(&mut self, key: usize, event: Option<&Event>) {
         let Some(connection) = self.connections.get_mut(key) else {
-            return self.listeners.notice(LISTENERS - key);
+            return self.notice_other(key);
         };
         match event {
-            Some(event) => connection.notice(event),
+            Some(event) => {
+                trace!("{} event: {event:?}", connection.peer);
+                connection.notice(event.into());
+            }
             None => connection.queued = false,
         }
         if connection.queued {
@@ -258,14 +288,26 @@ impl Server {
         }
     }
 
+    /// Takes note of an event for something else, or for a connection that is
+    /// gone. What it asks for is done at its place in the turn.
+    fn notice_other(&mut self, key: usize) {
+        match Token(key) {
+            WAKER => (self.called, self.woken) = (true, true),
+            SIGNALS => self.called = true,
+            Token(key) => self.listeners.notice(LISTENERS - key),
+        }
+    }
+
     #[inline(never)] // Rare: the usual path is shorter without it.
     fn carry_out(&mut self, verdict: Verdict, key: usize) {
         match verdict {
             Verdict::Keep => {}
             Verdict::Again => self.enqueue(key),
             Verdict::Linger => {
-                let alarm = Alarm::Linger(key, self.connections[key].since);
-                self.deadlines.arm(Instant::now() + LINGER, alarm);
+                if self.life == Life::Serving {
+                    let alarm = Alarm::Linger(key, self.connections[key].since);
+                    self.deadlines.arm(Instant::now() + LINGER, alarm);
+                }
                 self.enqueue(key);
             }
             Verdict::Close(ending) => self.close(key, &ending),
@@ -284,6 +326,12 @@ impl Server {
     fn accept(&mut self) {
         for _ in 0..ACCEPTS {
             if !self.listeners.may_accept() {
+                break;
+            }
+            if let Some(limit) = self.admission.limit_reached(self.connections.len()) {
+                // No alarm: only a close makes room.
+                let cause = format_args!("{limit} connections are open, the limit");
+                self.listeners.pause(&cause);
                 break;
             }
             match self.listeners.accept() {
@@ -306,6 +354,9 @@ impl Server {
     /// The only way in: a key is reserved, the stream registered for good
     /// (no `epoll_ctl` per line), and only then the connection inserted.
     fn insert(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+        if !self.admission.admit(peer) {
+            return;
+        }
         let entry = self.connections.vacant_entry();
         let token = Token(entry.key());
         if let Err(e) = self
@@ -314,9 +365,14 @@ impl Server {
             .register(&mut stream, token, interests())
         {
             warn!("{peer} refused: cannot register: {e}");
+            self.admission.leave(peer);
             return;
         }
-        entry.insert(Connection::new(stream, peer));
+        let connection = entry.insert(Connection::new(stream, peer, self.common.now));
+        if let Some(timeout) = self.idle_timeout {
+            let alarm = Alarm::Idle(token.0, connection.since);
+            self.deadlines.arm(connection.since + timeout, alarm);
+        }
         self.closed.accepted += 1;
         info!("{peer} connected ({} open)", self.connections.len());
     }
@@ -332,6 +388,8 @@ impl Server {
             warn!("{} cannot deregister: {e}", connection.peer);
         }
         self.closed.add(&tally);
+        self.closed.closes.count(&ending.reason);
+        self.admission.leave(connection.peer);
         self.listeners.resume(); // There is a descriptor to spare again.
         info!("{} closed by {}: {tally}", connection.peer, ending.reason);
     }
@@ -348,18 +406,45 @@ impl Server {
                     self.resume_armed = false;
                     self.listeners.resume();
                 }
-                Alarm::Linger(key, since) => self.expire_linger(key, since),
+                Alarm::Linger(key, since) if self.is_same(key, since) => self.cut_off(key),
+                Alarm::Idle(key, since) if self.is_same(key, since) => self.expire_idle(key),
+                Alarm::Linger(..) | Alarm::Idle(..) => {} // Closed meanwhile.
                 Alarm::End => self.life = Life::Over,
             }
         }
     }
 
-    fn expire_linger(&mut self, key: usize, since: Instant) {
-        if let Some(connection) = self.connections.get(key)
-            && connection.since == since
-        {
-            self.cut_off(key);
+    /// Whether the connection with this key is still the one accepted `since`.
+    fn is_same(&self, key: usize, since: Instant) -> bool {
+        self.connections
+            .get(key)
+            .is_some_and(|connection| connection.since == since)
+    }
+
+    /// Ends a connection that has been silent for too long; looks again later
+    /// at one that has not: nothing is done for the timeout in between.
+    fn expire_idle(&mut self, key: usize) {
+        let (Some(timeout), now) = (self.idle_timeout, self.tick()) else {
+            return;
+        };
+        let connection = &mut self.connections[key];
+        let silence = connection.silence(now).unwrap_or(0);
+        let left = timeout.saturating_sub(Duration::from_millis(silence.into()));
+        if left.is_zero() {
+            connection.end(Cause::IdleTimeout);
+            self.enqueue(key);
+        } else {
+            let alarm = Alarm::Idle(key, connection.since);
+            self.deadlines.arm(Instant::now() + left, alarm);
         }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "modulo 2^32, as said there"
+    )]
+    fn tick(&self) -> Tick {
+        self.started.elapsed().as_millis() as Tick
     }
 
     /// Closes a connection that has run out of time.
@@ -368,38 +453,50 @@ impl Server {
         self.close(key, &ending);
     }
 
-    /// Does what the signals since the last turn ask for, each thing once.
-    fn obey_signals(&mut self) {
-        let Some(signals) = &mut self.signals else {
-            return;
-        };
-        let requests: Vec<Request> = signals.pending().collect();
-        if requests.contains(&Request::Report) {
+    /// Does what handles and signals have asked for since the last turn, each
+    /// thing once.
+    fn obey(&mut self) {
+        let mut stop = std::mem::take(&mut self.woken).then_some("shutdown requested");
+        let mut report = false;
+        for request in self.signals.iter_mut().flat_map(Signals::pending) {
+            match request {
+                Request::Report => report = true,
+                Request::Stop(signal) => stop = stop.or(Some(signal)),
+            }
+        }
+        if report {
             info!("totals: {}", self.totals());
         }
-        let stop = requests.iter().find_map(|request| match request {
-            Request::Stop(signal) => Some(*signal),
-            Request::Report => None,
-        });
-        if let Some(signal) = stop {
-            self.stop(signal);
+        if let Some(cause) = stop {
+            self.stop(cause);
         }
     }
 
-    /// Begins to stop: nobody comes in, everybody is sent off. The second
-    /// call ends it there.
-    fn stop(&mut self, cause: &str) {
+    /// Begins to stop: those who wait come in, nobody else does, and everybody
+    /// is sent off. The second call ends it there.
+    fn stop(&mut self, cause: &'static str) {
         if self.life != Life::Serving {
-            self.life = Life::Over;
+            self.life = Life::Aborted(cause);
             return;
         }
+        self.accept_backlog();
         info!("{cause}: stopping ({} open)", self.connections.len());
         self.life = Life::Stopping;
-        self.deadlines.arm(Instant::now() + LINGER, Alarm::End);
+        let end = Instant::now() + self.drain_timeout;
+        self.deadlines.arm(end, Alarm::End);
         self.listeners.close();
         for key in self.keys() {
-            self.connections[key].end(Cause::Shutdown);
+            self.connections[key].drain();
             self.enqueue(key);
+        }
+    }
+
+    /// Accepts those who wait: closing a listener resets them. Nobody can keep
+    /// it at that, as the backlog has an end.
+    fn accept_backlog(&mut self) {
+        self.listeners.knock();
+        for _ in 0..=2 * usize::from(BACKLOG) / ACCEPTS {
+            self.accept();
         }
     }
 
@@ -411,12 +508,26 @@ impl Server {
         let mut totals = Totals {
             open: self.connections.len(),
             uptime: self.started.elapsed(),
+            refused: self.admission.refused(),
             ..self.closed
         };
         for (_, connection) in &self.connections {
             totals.add(&connection.tally());
         }
         totals
+    }
+}
+
+/// The most connections, for which there must be descriptors.
+fn max_connections(config: &Config) -> usize {
+    let (wanted, possible) = (config.max_connections, connection_limit());
+    if wanted > possible {
+        warn!("at most {possible} connections rather than {wanted}: no more descriptors");
+    }
+    if wanted == 0 {
+        possible
+    } else {
+        wanted.min(possible)
     }
 }
 

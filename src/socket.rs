@@ -1,13 +1,16 @@
-//! What is asked of a connected socket beyond `std`: how a send is to leave as
-//! segments, and when an ACK is to leave by itself.
+//! What a connection asks of its socket: beyond `std`, how a send is to leave
+//! as segments, and when an ACK is to leave by itself.
 //!
-//! All of it is Linux's; elsewhere the flags are 0 and nothing is set.
+//! These two are Linux's; elsewhere the flags are 0 and nothing is set.
 
 use std::ffi::c_int;
-use std::io;
+use std::io::{self, Read};
+use std::net::Shutdown;
 
 use mio::net::TcpStream;
 use socket2::SockRef;
+
+use crate::packets::Snapshot;
 
 /// The bytes end a record: what is sent later does not share their segment
 /// (`MSG_EOR`; `tcp_skb_can_collapse_to` in include/net/tcp.h).
@@ -23,30 +26,60 @@ pub(crate) const MORE: c_int = libc::MSG_MORE;
 #[cfg(not(target_os = "linux"))]
 pub(crate) const MORE: c_int = 0;
 
-/// Something that takes bytes to send.
-pub(crate) trait Send {
-    /// Sends as much of `bytes` as is taken at once; `flags` are those above.
+/// What a connection needs of its socket; all of it returns at once.
+pub(crate) trait Socket {
+    /// Receives into `buffer`; 0 bytes mean that the peer has finished.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends as much of `bytes` as is taken; `flags` are those above.
     fn send(&self, bytes: &[u8], flags: c_int) -> io::Result<usize>;
+
+    /// Sends a FIN after all that has been sent.
+    fn finish(&self) -> io::Result<()>;
+
+    /// The error that a failure left behind, once (`SO_ERROR`).
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+
+    /// Says whether an ACK leaves at once or waits for data to ride on, 40 ms
+    /// at most. Turned on, it lets an ACK that already waits leave too
+    /// (`__tcp_sock_set_quickack` in Linux, net/ipv4/tcp.c). Not inherited
+    /// from the listener.
+    ///
+    /// Nothing depends on it but the number of packets and how soon they come,
+    /// so a failure is not worth a connection.
+    fn set_quick_ack(&self, on: bool);
+
+    /// What the kernel says of the connection now.
+    fn snapshot(&self) -> Snapshot;
 }
 
-impl Send for TcpStream {
+impl Socket for TcpStream {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read(buffer)
+    }
+
     fn send(&self, bytes: &[u8], flags: c_int) -> io::Result<usize> {
         self.try_io(|| SockRef::from(self).send_with_flags(bytes, flags | libc::MSG_NOSIGNAL))
     }
-}
 
-/// Whether an ACK leaves at once (`true`) or waits for data to ride on, 40 ms
-/// at most. Turned on, it lets an ACK that already waits leave too
-/// (`__tcp_sock_set_quickack` in Linux, net/ipv4/tcp.c). Not inherited from
-/// the listener.
-///
-/// Nothing depends on it but the number of packets and how soon they come, so
-/// a failure is not worth a connection.
-pub(crate) fn set_quick_ack(stream: &TcpStream, on: bool) {
-    #[cfg(target_os = "linux")]
-    if let Err(e) = SockRef::from(stream).set_tcp_quickack(on) {
-        log::debug!("TCP_QUICKACK cannot be set: {e}");
+    fn finish(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (stream, on);
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        TcpStream::take_error(self)
+    }
+
+    fn set_quick_ack(&self, on: bool) {
+        #[cfg(target_os = "linux")]
+        if let Err(e) = SockRef::from(self).set_tcp_quickack(on) {
+            log::debug!("TCP_QUICKACK cannot be set: {e}");
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = on;
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self)
+    }
 }

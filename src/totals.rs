@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::ending::Closes;
 use crate::packets::Packets;
 
 /// What one connection did, for its closing record and the totals.
@@ -46,6 +47,11 @@ pub struct Totals {
     pub bytes_out: u64,
     /// Time since the server was bound.
     pub uptime: Duration,
+    /// How many connections were closed for which reason.
+    pub closes: Closes,
+    /// Connections refused because of
+    /// [`max_per_ip`](crate::Config::max_per_ip).
+    pub refused: u64,
     /// The packets of the connections that are closed; `None` before the first
     /// close and where the platform does not count them.
     pub packets: Option<Packets>,
@@ -74,6 +80,12 @@ impl fmt::Display for Totals {
             self.bytes_out,
             self.uptime.as_secs_f64()
         )?;
+        if self.closes != Closes::default() {
+            write!(f, "; closed {}", self.closes)?;
+        }
+        if self.refused > 0 {
+            write!(f, "; {} refused", self.refused)?;
+        }
         clause(f, self.packets)
     }
 }

@@ -5,29 +5,14 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
-
-use crate::support::{BINARY, Daemon, connect, echo, wait_for};
+use crate::support::{BINARY, Daemon, connect, echo, raise_descriptor_limit, strace};
 
 const LINE: &[u8] = b"fifteen bytes..\n";
 
 /// Runs `strace -c` on the daemon while `work` is done, and returns the calls
 /// by name, with how often each was made.
 fn count_calls(daemon: &Daemon, work: impl FnOnce()) -> Vec<(String, usize)> {
-    let dir = tempfile("strace");
-    let mut strace = Command::new("strace")
-        .args(["-c", "-U", "name,calls", "-o", &dir])
-        .args(["-p", &daemon.pid().to_string()])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("strace is installed");
-    wait_for_tracer(daemon.pid());
-    work();
-    let pid = Pid::from_raw(i32::try_from(strace.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::INT).unwrap();
-    strace.wait().unwrap();
-    let table = fs::read_to_string(&dir).unwrap();
-    fs::remove_file(&dir).unwrap();
+    let table = strace(daemon.pid(), &["-c", "-U", "name,calls"], work);
     let calls = table.lines().filter_map(|line| {
         let mut fields = line.split_whitespace();
         let (name, count) = (fields.next()?, fields.next()?.parse().ok()?);
@@ -36,32 +21,37 @@ fn count_calls(daemon: &Daemon, work: impl FnOnce()) -> Vec<(String, usize)> {
     calls.collect()
 }
 
-fn tempfile(name: &str) -> String {
-    let dir = env!("CARGO_TARGET_TMPDIR");
-    format!("{dir}/{name}.{}", std::process::id())
-}
-
-fn wait_for_tracer(pid: u32) {
-    wait_for("strace to attach", || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        (!status.contains("TracerPid:\t0\n")).then_some(())
-    });
+#[test]
+#[ignore = "needs strace"]
+fn a_ping_pong_line_takes_three_system_calls_and_no_epoll_ctl() {
+    for args in [&[][..], &["--idle-timeout", "60"]] {
+        let daemon = Daemon::start_with(args);
+        let client = daemon.connect();
+        echo(&client, LINE);
+        let calls = count_calls(&daemon, || (0..1000).for_each(|_| echo(&client, LINE)));
+        let total: usize = calls.iter().map(|(_, count)| count).sum();
+        println!("{total} system calls for 1000 lines: {calls:?}");
+        assert!(total <= 3020, "{calls:?}");
+        let has_epoll_ctl = calls.iter().any(|(name, _)| name == "epoll_ctl");
+        assert!(!has_epoll_ctl, "{calls:?}");
+    }
 }
 
 #[test]
 #[ignore = "needs strace"]
-fn a_ping_pong_line_takes_three_system_calls_and_no_epoll_ctl() {
-    let daemon = Daemon::start();
-    let client = daemon.connect();
-    echo(&client, LINE);
-    let calls = count_calls(&daemon, || (0..1000).for_each(|_| echo(&client, LINE)));
-    let total: usize = calls.iter().map(|(_, count)| count).sum();
-    println!("{total} system calls for 1000 lines: {calls:?}");
-    assert!(total <= 3020, "{calls:?}");
+fn paused_accepting_does_not_spin() {
+    let daemon = Daemon::start_with(&["--max-connections", "1"]);
+    let first = daemon.connect();
+    echo(&first, LINE);
+    let waiting: Vec<TcpStream> = (0..20).map(|_| daemon.connect()).collect();
+    daemon.wait_for_record("accepting pauses: 1 connections are open, the limit");
+    let calls = count_calls(&daemon, || std::thread::sleep(Duration::from_secs(2)));
+    println!("system calls in 2 s of pause: {calls:?}");
     assert!(
-        calls.iter().all(|(name, _)| name != "epoll_ctl"),
+        calls.iter().map(|(_, count)| count).sum::<usize>() <= 10,
         "{calls:?}"
     );
+    drop(waiting);
 }
 
 #[test]
@@ -84,7 +74,8 @@ fn an_idle_daemon_makes_no_system_call() {
 
 /// The instructions that the daemon takes for `lines` ping-pong lines.
 fn instructions(lines: usize) -> u64 {
-    let out = tempfile(&format!("callgrind.{lines}"));
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    let out = format!("{dir}/callgrind.{}.{lines}", std::process::id());
     let mut command = Command::new("valgrind");
     command
         .args(["--tool=callgrind", &format!("--callgrind-out-file={out}")])
@@ -147,18 +138,6 @@ fn an_idle_connection_takes_at_most_160_bytes() {
 fn needs_release_build() {
     let release = !cfg!(debug_assertions);
     assert!(release, "run with --release");
-}
-
-fn raise_descriptor_limit(to: usize) {
-    let limit = getrlimit(Resource::Nofile);
-    let current = limit
-        .current
-        .map_or(usize::MAX, |n| usize::try_from(n).unwrap());
-    let raised = Rlimit {
-        current: Some(current.max(to) as u64),
-        maximum: limit.maximum,
-    };
-    setrlimit(Resource::Nofile, raised).expect("the hard limit allows it");
 }
 
 #[test]

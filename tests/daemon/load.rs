@@ -2,13 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{BINARY, DEADLINE, Daemon, connect, echo, read_exactly, wait_until};
+use crate::support::{DEADLINE, Daemon, echo};
 
 const MIB: usize = 1 << 20;
 
@@ -64,61 +63,6 @@ fn a_flooding_client_does_not_starve_a_quiet_one() {
         assert!(flooded.load(Ordering::Relaxed) >= MIB);
         done.store(true, Ordering::Relaxed);
     });
-}
-
-/// The daemon with so few descriptors that it runs out of them.
-fn short_of_descriptors(listen: &[&str]) -> Daemon {
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 32; exec \"$0\" \"$@\"", BINARY]);
-    for addr in listen {
-        command.args(["--listen", addr]);
-    }
-    Daemon::spawn(&mut command)
-}
-
-#[test]
-fn out_of_descriptors_it_warns_once_and_serves_everybody_in_the_end() {
-    let daemon = short_of_descriptors(&["127.0.0.1:0"]);
-    let mut waiting: Vec<TcpStream> = (0..80).map(|_| daemon.connect()).collect();
-    for client in &mut waiting {
-        client.write_all(b"hello\n").unwrap();
-    }
-    daemon.wait_for_record("accepting pauses: Too many open files");
-    for client in waiting {
-        assert_eq!(read_exactly(&client, 6), b"hello\n");
-    }
-    daemon.wait_for_record("accepting goes on");
-    let log = daemon.stop();
-    let warnings = log.iter().filter(|line| line.contains(" WARN ")).count();
-    assert_eq!(warnings, 1, "{log:?}");
-}
-
-#[test]
-fn out_of_descriptors_the_listeners_take_turns() {
-    let daemon = short_of_descriptors(&["127.0.0.1:0", "127.0.0.2:0"]);
-    let second = daemon.wait_for_record("listening on 127.0.0.2:");
-    let second = second.rsplit(' ').next().unwrap().parse().unwrap();
-    let mut on_first: Vec<TcpStream> = (0..60).map(|_| daemon.connect()).collect();
-    daemon.wait_for_record("accepting pauses");
-    let on_second = connect(second);
-    let local = on_second.local_addr().unwrap();
-    // Each close makes room for one: the second of them is its turn.
-    for done in 1..=10 {
-        drop(on_first.remove(0));
-        wait_until("the close", || {
-            daemon
-                .log()
-                .iter()
-                .filter(|l| l.contains(" closed by "))
-                .count()
-                == done
-        });
-    }
-    let connected = format!("{local} connected");
-    wait_until("its turn", || {
-        daemon.log().iter().any(|l| l.contains(&connected))
-    });
-    echo(&on_second, b"hello\n");
 }
 
 /// Backpressure: what the client does not read stays in the kernel's buffers

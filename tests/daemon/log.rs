@@ -22,7 +22,11 @@ fn text(record: &str) -> &str {
 /// The record with each time replaced by `T` and each count of packets by `N`.
 fn figureless(record: &str) -> String {
     let (before, packets) = record.split_once("; packets ").expect("a clause");
+    let (before, after) = before.split_once(" s;").unwrap_or((before, ""));
     let (before, seconds) = before.trim_end_matches(" s").rsplit_once(' ').unwrap();
+    let after = after
+        .strip_prefix(' ')
+        .map_or(String::new(), |clause| format!("; {clause}"));
     assert!(seconds.parse::<f64>().is_ok(), "{record}");
     assert_eq!(seconds.split_once('.').unwrap().1.len(), 2, "{record}");
     let words = packets.split(' ').map(|word| {
@@ -32,7 +36,7 @@ fn figureless(record: &str) -> String {
             .map_or(word.to_owned(), |_| word.replace(count, "N"))
     });
     let packets: Vec<String> = words.collect();
-    format!("{before} T s; packets {}", packets.join(" "))
+    format!("{before} T s{after}; packets {}", packets.join(" "))
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn a_session_is_recorded_as_documented() {
     assert_eq!(texts[5], "INFO  [echoline] SIGTERM: stopping (0 open)");
     assert_eq!(
         figureless(texts[6]),
-        "INFO  [echoline] totals: 1 connections, 0 open, 2 lines, 10 bytes in, 11 bytes out, up T s; packets in N (N data), out N (N data), N retransmitted"
+        "INFO  [echoline] totals: 1 connections, 0 open, 2 lines, 10 bytes in, 11 bytes out, up T s; closed 1 by peer; packets in N (N data), out N (N data), N retransmitted"
     );
     assert_eq!(texts.len(), 7);
 }

@@ -4,9 +4,12 @@
 //! need; `.ci/run` installs that and runs them too.
 
 mod capture;
+mod chaos;
 mod closing;
 mod command_line;
+mod faults;
 mod figures;
+mod limits;
 mod lines;
 mod load;
 mod log;

@@ -1,11 +1,13 @@
 //! What the daemon does when it is told to.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use socket2::SockRef;
 
-use crate::support::{Daemon, echo, read_to_end, wait_until};
+use crate::support::{BINARY, Daemon, echo, raise_descriptor_limit, read_to_end, wait_until};
 
 #[test]
 fn sigint_sigterm_and_sighup_end_it_cleanly_with_totals() {
@@ -31,24 +33,91 @@ fn sigint_sigterm_and_sighup_end_it_cleanly_with_totals() {
 
 #[test]
 fn a_client_that_stays_does_not_keep_it_from_ending() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::start_with(&["--drain-timeout", "1"]);
     let client = daemon.connect();
     echo(&client, b"hello\n");
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait_for_exit().code(), Some(0));
     assert_eq!(read_to_end(&client), b"");
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+    daemon.wait_for_record("closed by shutdown: 1 lines");
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_it_at_once_and_says_what_was_cut_off() {
+    let args = ["--listen", "127.0.0.1:0", "--drain-timeout", "1000"];
+    let mut command = Command::new(BINARY);
+    let mut daemon = Daemon::spawn(command.args(args).stderr(Stdio::piped()));
+    let clients = [daemon.connect(), daemon.connect()];
+    for client in &clients {
+        echo(client, b"hello\n");
+    }
+    daemon.signal(Signal::INT);
+    daemon.wait_for_record("SIGINT: stopping (2 open)");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait_for_exit().code(), Some(1));
+    let why = "echoline: SIGTERM while stopping: 2 connections cut off\n";
+    assert_eq!(daemon.stderr(), why);
+    daemon.wait_for_record("totals: 2 connections, 0 open, 2 lines");
+}
+
+/// One request, however many signals it was made with.
+#[test]
+fn signals_that_arrive_together_stop_it_once() {
     let mut daemon = Daemon::start();
     let client = daemon.connect();
     echo(&client, b"hello\n");
+    daemon.signal(Signal::STOP);
     daemon.signal(Signal::INT);
-    daemon.wait_for_record("SIGINT: stopping (1 open)");
-    daemon.signal(Signal::INT);
-    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::CONT);
+    assert_eq!(read_to_end(&client), b"");
     drop(client);
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+}
+
+/// Accepted or not, read or not: what had arrived when the signal came is
+/// echoed, but for lines that are not complete.
+#[test]
+fn everything_that_had_arrived_is_echoed() {
+    let mut daemon = Daemon::start();
+    let old: Vec<_> = (0..50).map(|_| daemon.connect()).collect();
+    for client in &old {
+        echo(client, b"hello\n");
+    }
+    daemon.signal(Signal::STOP);
+    let new: Vec<_> = (0..500).map(|_| daemon.connect()).collect();
+    for mut client in old.iter().chain(&new) {
+        client.write_all(b"one\ntwo\nincompl").unwrap();
+    }
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::CONT);
+    for client in old.iter().chain(&new) {
+        assert_eq!(read_to_end(client), b"one\ntwo\n");
+    }
+    drop((old, new));
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+    let totals = daemon.wait_for_record("totals: 550 connections, 0 open, 1150 lines");
+    assert!(totals.contains("; closed 550 by shutdown; "), "{totals}");
+}
+
+/// A thousand clients in the middle of sending lines.
+#[test]
+fn a_stop_under_load_loses_no_line_that_had_been_sent() {
+    const CLIENTS: usize = 1000;
+    raise_descriptor_limit(CLIENTS + 100);
+    let mut daemon = Daemon::start();
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| daemon.connect()).collect();
+    let lines = b"0123456789\n".repeat(100);
+    for mut client in &clients {
+        client.write_all(&lines).unwrap();
+        client.write_all(b"and a part of").unwrap();
+    }
+    daemon.signal(Signal::TERM);
+    for client in clients {
+        assert_eq!(read_to_end(&client), lines);
+    }
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+    daemon.wait_for_record("totals: 1000 connections, 0 open, 100000 lines");
 }
 
 /// The server holds echoes that a client was too slow to take: they still

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use socket2::SockRef;
 
 /// How long anything may take before a test gives up on it.
@@ -104,6 +104,14 @@ impl Daemon {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         kill_process(pid, signal).expect("the daemon is there to take a signal");
+    }
+
+    /// All that it wrote to stderr, if that is a pipe; after its end.
+    pub fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        let mut stderr = self.child.stderr.take().expect("a pipe");
+        stderr.read_to_string(&mut text).unwrap();
+        text
     }
 
     pub fn wait_for_exit(&mut self) -> ExitStatus {
@@ -221,4 +229,41 @@ pub fn reset(client: TcpStream) {
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(client);
+}
+
+/// Lets this process, and the daemons that it starts, have so many descriptors.
+pub fn raise_descriptor_limit(to: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit
+        .current
+        .map_or(usize::MAX, |n| usize::try_from(n).unwrap());
+    let raised = Rlimit {
+        current: Some(current.max(to) as u64),
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).expect("the hard limit allows it");
+}
+
+/// Has strace attach to `pid` with `args`, writing to a file, while `work` is
+/// done; returns what it wrote.
+pub fn strace(pid: u32, args: &[&str], work: impl FnOnce()) -> String {
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    let file = format!("{dir}/strace.{}.{pid}", std::process::id());
+    let mut strace = Command::new("strace")
+        .args(args)
+        .args(["-o", &file, "-p", &pid.to_string()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("strace is installed");
+    wait_until("strace to attach", || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        !status.contains("TracerPid:\t0\n")
+    });
+    work();
+    let strace_pid = Pid::from_raw(i32::try_from(strace.id()).unwrap()).unwrap();
+    kill_process(strace_pid, Signal::INT).unwrap();
+    strace.wait().unwrap();
+    let written = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    written
 }

@@ -1,0 +1,274 @@
+//! Errors of the system calls, made by strace, and a log that nobody takes.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Action, tcflow};
+
+use crate::support::{BINARY, Daemon, connect, converse, echo, read_to_end, strace, wait_until};
+
+/// Has the daemon's next call of `call` fail with `errno` while `work` is done.
+fn inject(daemon: &Daemon, call: &str, errno: &str, work: impl FnOnce()) {
+    let trace = format!("trace={call}");
+    let fault = format!("inject={call}:error={errno}:when=1");
+    let seen = strace(daemon.pid(), &["-e", &trace, "-e", &fault], work);
+    assert!(
+        seen.contains("(INJECTED)"),
+        "{call} {errno} did not happen: {seen}"
+    );
+}
+
+/// The errors that accept(2) lists: the client that waited is accepted in the
+/// end, without another one having to come.
+#[test]
+#[ignore = "needs strace"]
+fn every_error_of_accept_is_survived() {
+    let daemon = Daemon::start_with(&["-v"]);
+    let other = daemon.connect();
+    for errno in [
+        "EMFILE",
+        "ENFILE",
+        "ENOBUFS",
+        "ENOMEM",
+        "ECONNABORTED",
+        "EINTR",
+        "EPROTO",
+        "EPERM",
+        "ENETDOWN",
+        "ENOPROTOOPT",
+        "EHOSTDOWN",
+        "ENONET",
+        "EHOSTUNREACH",
+        "EOPNOTSUPP",
+        "ENETUNREACH",
+        "ETIMEDOUT",
+        "EINVAL",
+        "EFAULT",
+        "ENOSR",
+    ] {
+        let mut client = None;
+        inject(&daemon, "accept4", errno, || {
+            let waiting = daemon.connect();
+            echo(&waiting, b"accepted\n");
+            client = Some(waiting);
+        });
+        echo(&other, b"still here\n");
+        echo(&client.unwrap(), b"still here\n");
+    }
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn an_error_of_a_read_or_a_write_ends_that_one_connection() {
+    let daemon = Daemon::start();
+    let other = daemon.connect();
+    echo(&other, b"hello\n");
+    for (call, errnos) in [
+        (
+            "recvfrom",
+            [
+                "ECONNRESET",
+                "ECONNREFUSED",
+                "ENOMEM",
+                "ETIMEDOUT",
+                "ENOTCONN",
+            ],
+        ),
+        (
+            "sendto",
+            ["ECONNRESET", "EPIPE", "ENOBUFS", "ENOMEM", "EHOSTUNREACH"],
+        ),
+    ] {
+        for errno in errnos {
+            let mut client = daemon.connect();
+            let local = client.local_addr().unwrap();
+            daemon.wait_for_record(&format!("{local} connected"));
+            inject(&daemon, call, errno, || {
+                client.write_all(b"hello\n").unwrap();
+                daemon.closing_record(local);
+            });
+            let record = daemon.closing_record(local);
+            let reason = if errno == "ETIMEDOUT" {
+                "send timeout"
+            } else {
+                "error ("
+            };
+            assert!(record.contains(&format!("closed by {reason}")), "{record}");
+            echo(&other, b"still here\n");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn interrupted_calls_are_made_again() {
+    let daemon = Daemon::start();
+    let client = daemon.connect();
+    echo(&client, b"hello\n");
+    for call in ["recvfrom", "sendto", "epoll_wait"] {
+        inject(&daemon, call, "EINTR", || {
+            echo(&client, b"one\n");
+            echo(&client, b"two\n");
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_connection_that_cannot_be_registered_is_refused_and_nobody_else_is() {
+    let daemon = Daemon::start_with(&["--max-per-ip", "2"]);
+    let other = daemon.connect();
+    echo(&other, b"hello\n");
+    for errno in ["ENOMEM", "ENOSPC", "EPERM"] {
+        inject(&daemon, "epoll_ctl", errno, || {
+            assert_eq!(read_to_end(&daemon.connect()), b"");
+        });
+        daemon.wait_for_record("refused: cannot register");
+        echo(&other, b"still here\n");
+        // It has not used up its address's share.
+        echo(&daemon.connect(), b"hello\n");
+        daemon.wait_for_record("closed by peer");
+    }
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn socket_options_that_cannot_be_set_cost_nothing_but_packets() {
+    let daemon = Daemon::start();
+    for errno in ["EINVAL", "ENOPROTOOPT", "ENOMEM", "EINTR"] {
+        inject(&daemon, "setsockopt", errno, || {
+            echo(&daemon.connect(), b"hello\n");
+        });
+    }
+    for errno in ["EINVAL", "ENOBUFS"] {
+        inject(&daemon, "getsockopt", errno, || {
+            let client = daemon.connect();
+            let local = client.local_addr().unwrap();
+            assert_eq!(converse(&client, b"hello\n"), b"hello\n");
+            daemon.closing_record(local);
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn an_error_of_the_logs_write_costs_records() {
+    let daemon = Daemon::start();
+    let other = daemon.connect();
+    echo(&other, b"hello\n");
+    for errno in [
+        "EINTR", "EAGAIN", "EIO", "ENOSPC", "EPIPE", "EBADF", "EFBIG", "EDQUOT",
+    ] {
+        inject(&daemon, "write", errno, || {
+            let client = daemon.connect();
+            echo(&client, b"hello\n");
+            drop(client);
+            echo(&other, b"still here\n");
+        });
+    }
+}
+
+/// Starts the daemon with its log going to `stdout`, which may not take it.
+fn with_log_to(stdout: Stdio) -> (Child, std::net::SocketAddr) {
+    let addr = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap()
+    };
+    let child = Command::new(BINARY)
+        .args(["-v", "--listen", &addr.to_string()])
+        .env_remove("RUST_LOG")
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("the daemon to listen", || TcpStream::connect(addr).is_ok());
+    (child, addr)
+}
+
+/// Two thousand lines and a hundred sessions: records enough to fill a pipe.
+fn use_it(addr: std::net::SocketAddr) {
+    let client = connect(addr);
+    for _ in 0..2000 {
+        echo(&client, b"a line that is logged, because of -v\n");
+    }
+    for _ in 0..100 {
+        echo(&connect(addr), b"hello\n");
+    }
+}
+
+/// Stops it and returns what it wrote to stderr.
+fn stop(mut child: Child) -> String {
+    let pid = i32::try_from(child.id()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    let status = crate::support::wait_for("the end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    let mut text = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_costs_records_only() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (child, addr) = with_log_to(writer.into());
+    drop(reader);
+    use_it(addr);
+    assert_eq!(stop(child), "");
+}
+
+#[test]
+fn a_log_on_a_full_disk_costs_records_only() {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (child, addr) = with_log_to(full.into());
+    use_it(addr);
+    assert_eq!(stop(child), "");
+}
+
+#[test]
+fn a_log_whose_reader_is_stuck_holds_nothing_up_and_says_what_is_missing() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (child, addr) = with_log_to(writer.into());
+    use_it(addr);
+    // 64 KiB are in the pipe, and the rest is lost.
+    let mut seen = vec![0; 60_000];
+    reader.read_exact(&mut seen).unwrap();
+    echo(&connect(addr), b"hello\n");
+    assert_eq!(stop(child), "");
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    let lost = rest
+        .lines()
+        .position(|line| line.ends_with(" log records lost"));
+    let after = rest.lines().nth(lost.expect("a record of the loss") + 1);
+    assert!(after.is_some(), "{rest}");
+    // The first was cut by the read of the 60,000.
+    let whole = rest.lines().skip(1).all(|line| line.contains("[echoline]"));
+    assert!(whole, "{rest}");
+    assert!(rest.contains("totals: "), "{rest}");
+}
+
+/// Ctrl-S on the terminal that it logs to.
+#[test]
+fn a_stopped_terminal_holds_nothing_up() {
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&controller).unwrap();
+    unlockpt(&controller).unwrap();
+    let name = ptsname(&controller, Vec::new()).unwrap();
+    let terminal = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let (child, addr) = with_log_to(OwnedFd::from(terminal.try_clone().unwrap()).into());
+    tcflow(&terminal, Action::OOff).unwrap();
+    use_it(addr);
+    tcflow(&terminal, Action::OOn).unwrap();
+    assert_eq!(stop(child), "");
+}

@@ -1,0 +1,71 @@
+//! The library as embedders use it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use echoline::{Config, Handle, Server, Totals};
+
+fn start(config: &Config) -> (TcpStream, Handle, JoinHandle<std::io::Result<Totals>>) {
+    let server = Server::bind(config).unwrap();
+    let (addr, handle) = (server.local_addrs()[0], server.handle());
+    let running = thread::spawn(move || server.run());
+    let client = TcpStream::connect(addr).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    (client, handle, running)
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    config.drain_timeout = Duration::from_secs(1000);
+    config
+}
+
+#[test]
+fn a_shutdown_echoes_what_has_arrived_and_waits_for_the_peer() {
+    let (mut client, handle, running) = start(&config());
+    client.write_all(b"one\ntwo\nincompl").unwrap();
+    handle.shutdown().unwrap();
+    let mut echoed = Vec::new();
+    client.read_to_end(&mut echoed).unwrap();
+    assert_eq!(echoed, b"one\ntwo\n");
+    drop(client);
+    let totals = running.join().unwrap().unwrap();
+    assert_eq!((totals.accepted, totals.open, totals.lines), (1, 0, 2));
+    assert_eq!((totals.bytes_in, totals.bytes_out), (15, 8));
+    assert_eq!(totals.closes.shutdown, 1);
+    handle.shutdown().unwrap(); // Too late, and no harm.
+}
+
+#[test]
+fn a_second_shutdown_cuts_off_those_who_stay() {
+    let (mut client, handle, running) = start(&config());
+    client.write_all(b"hello\n").unwrap();
+    handle.shutdown().unwrap();
+    let mut echoed = Vec::new();
+    client.read_to_end(&mut echoed).unwrap();
+    // It is stopping, as the FIN has come; and the client stays.
+    handle.clone().shutdown().unwrap();
+    let error = running.join().unwrap().unwrap_err();
+    let why = "shutdown requested while stopping: 1 connections cut off";
+    assert_eq!(error.to_string(), why);
+}
+
+#[test]
+fn a_shutdown_before_the_run_is_not_lost() {
+    let server = Server::bind(&config()).unwrap();
+    server.handle().shutdown().unwrap();
+    assert_eq!(server.run().unwrap().accepted, 0);
+}
+
+#[test]
+fn settings_out_of_range_are_errors() {
+    let mut config = config();
+    config.max_line = 0;
+    let error = Server::bind(&config).map(drop).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
