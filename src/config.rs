@@ -22,9 +22,10 @@ pub struct Config {
     /// The longest line in bytes, newline included: 1 to [`MAX_LINE_LIMIT`],
     /// default 65536.
     pub max_line: usize,
-    /// Exactly one data segment per echoed line (up to the MSS) on Linux, with
-    /// one system call per line; elsewhere one write per line, which is the
-    /// best effort. Default: as few segments as will do.
+    /// Exactly one data segment per echoed line on Linux (if it is not longer
+    /// than the MSS or than the peer's window can take), with one system call
+    /// per line; elsewhere one write per line, which is the best effort.
+    /// Default: as few segments as will do.
     pub packet_per_line: bool,
     /// The most connections at a time; 0, the default: as many as the limit on
     /// file descriptors allows, less a reserve of 32. Who comes when there are

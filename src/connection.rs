@@ -249,11 +249,11 @@ impl<S: Socket> Connection<S> {
             Phase::Discarding(cause) if self.readable => self.discard(cause, &mut common.buffer),
             Phase::Draining => Ok(Verdict::Again),
             Phase::Open | Phase::Discarding(_) => Ok(Verdict::Keep),
-            Phase::Flushing => self.close(None),
+            Phase::Flushing => self.conclude(None),
             Phase::Closing(cause) => {
                 // The edge says that something has changed, not what.
                 self.stream.take_error()?.map_or(Ok(()), Err)?;
-                self.close(cause)
+                self.conclude(cause)
             }
             Phase::Ending(cause) => {
                 self.stream.finish()?;
@@ -326,13 +326,13 @@ impl<S: Socket> Connection<S> {
             Input::Failed(e) => Err(e),
             Input::Drained => Ok(Verdict::Keep),
             Input::More => Ok(Verdict::Again),
-            Input::End => self.close(Some(cause)),
+            Input::End => self.conclude(Some(cause)),
         }
     }
 
     /// Closes a connection that the peer has finished: at once, or when the
     /// kernel has sent what it was given, so that all packets are counted.
-    fn close(&mut self, cause: Option<Cause>) -> io::Result<Verdict> {
+    fn conclude(&mut self, cause: Option<Cause>) -> io::Result<Verdict> {
         let mut now = self.stream.snapshot();
         if now.is_sending && matches!(self.phase, Phase::Flushing) {
             // Either the last lines are held back for our FIN, and this lets

@@ -14,7 +14,8 @@ const BUDGET: usize = 64 * 1024;
 /// How lines become packets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
-    /// One segment per line (up to the MSS) rather than as few as will do.
+    /// One segment per line rather than as few as will do: no two share one,
+    /// and the kernel cuts only what exceeds the MSS or the peer's window.
     pub per_line: bool,
     /// Our FIN follows at once and is to ride on the last segment.
     pub last: bool,

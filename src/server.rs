@@ -389,9 +389,11 @@ impl Server {
         }
         self.closed.add(&tally);
         self.closed.closes.count(&ending.reason);
-        self.admission.leave(connection.peer);
+        let peer = connection.peer;
+        drop(connection);
+        self.admission.leave(peer);
         self.listeners.resume(); // There is a descriptor to spare again.
-        info!("{} closed by {}: {tally}", connection.peer, ending.reason);
+        info!("{peer} closed by {}: {tally}", ending.reason);
     }
 
     /// Acts on what is due. Reads the clock only if something may be.
@@ -447,7 +449,8 @@ impl Server {
         self.started.elapsed().as_millis() as Tick
     }
 
-    /// Closes a connection that has run out of time.
+    /// Closes a connection that has run out of time: its own, if we had ended it
+    /// before, or else the server's.
     fn cut_off(&mut self, key: usize) {
         let ending = self.connections[key].ending(Reason::We(Cause::Shutdown));
         self.close(key, &ending);

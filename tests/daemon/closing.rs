@@ -1,13 +1,16 @@
 //! How connections end, and what is left of them.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 
 use rustix::process::Signal;
 use socket2::SockRef;
 
-use crate::support::{Daemon, converse, echo, read_to_end, reset, send_and_finish, wait_until};
+use crate::support::{
+    Daemon, connect_with_small_window, converse, echo, read_to_end, reset, send_and_finish,
+    wait_until,
+};
 
 #[test]
 fn a_client_that_closes_is_closed_and_recorded() {
@@ -223,4 +226,24 @@ fn lines_that_arrive_together_with_a_reset_are_counted_and_judged() {
     );
     daemon.wait_for_record("message: \"world\"");
     daemon.wait_for_record("line too long: at least 200 bytes");
+}
+
+/// All is with the kernel, FIN included, when the peer resets.
+#[test]
+fn a_client_that_finishes_and_resets_before_it_has_all_is_an_error() {
+    let daemon = Daemon::start();
+    let mut client = connect_with_small_window(daemon.addr);
+    let local = client.local_addr().unwrap();
+    client.write_all(&b"0123456789\n".repeat(5_000)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    wait_until("echoes", || client.peek(&mut [0]).is_ok());
+    // The server has had a turn after the FIN when this comes back.
+    echo(&daemon.connect(), b"one\n");
+    echo(&daemon.connect(), b"two\n");
+    reset(client);
+    let record = daemon.closing_record(local);
+    assert!(
+        record.contains(" closed by error (Connection reset by peer"),
+        "{record}"
+    );
 }

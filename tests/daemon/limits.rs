@@ -1,7 +1,7 @@
 //! How many may come in, how long they may stay, and what they may cost.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::namespace::in_private_network;
 use crate::support::{
-    BINARY, DEADLINE, Daemon, connect, echo, read_exactly, read_to_end, wait_until,
+    BINARY, DEADLINE, Daemon, connect, connect_with_small_window, echo, read_exactly, read_to_end,
+    wait_until,
 };
 
 const MIB: usize = 1 << 20;
@@ -184,6 +185,21 @@ fn a_client_that_stops_reading_is_dropped_after_the_send_timeout() {
     drop((client, other));
     let totals = daemon.stop().pop().unwrap();
     assert!(totals.contains("1 by send timeout"), "{totals}");
+}
+
+/// It has finished, so all is with the kernel, which waits for its window.
+#[test]
+fn a_client_that_has_finished_and_never_reads_is_dropped_too() {
+    let daemon = Daemon::start_with(&["--send-timeout", "1"]);
+    let mut client = connect_with_small_window(daemon.addr);
+    let local = client.local_addr().unwrap();
+    client.write_all(&b"0123456789\n".repeat(20_000)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let record = daemon.closing_record(local);
+    assert!(
+        record.contains(" closed by send timeout: 20000 lines"),
+        "{record}"
+    );
 }
 
 /// In a network whose only link goes down while an echo is owed.

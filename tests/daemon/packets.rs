@@ -9,7 +9,9 @@ use std::thread;
 use echoline::Packets;
 use socket2::SockRef;
 
-use crate::support::{Daemon, converse, echo, read_exactly, read_to_end};
+use crate::support::{
+    Daemon, connect_with_small_window, converse, echo, read_exactly, read_to_end,
+};
 
 const PER_LINE: &[&str] = &["--packet-per-line"];
 
@@ -170,6 +172,19 @@ fn lines_longer_than_a_segment_stay_apart_under_backpressure() {
         .collect();
     assert_eq!(converse(&client, &lines), lines);
     assert!(agreed(&daemon, client) >= 80);
+}
+
+/// Segments of more than half the peer's largest window do not leave; what is
+/// not longer does so whole.
+#[test]
+fn a_line_is_cut_only_where_the_peers_window_leaves_no_choice() {
+    for (len, segments) in [(1000, 20), (2500, 40)] {
+        let daemon = Daemon::start_with(PER_LINE);
+        let client = connect_with_small_window(daemon.addr);
+        let line = [vec![b'x'; len - 1], b"\n".to_vec()].concat();
+        (0..20).for_each(|_| echo(&client, &line));
+        assert_eq!(agreed(&daemon, client), segments, "lines of {len} bytes");
+    }
 }
 
 #[test]

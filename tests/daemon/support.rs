@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// How long anything may take before a test gives up on it.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -176,6 +176,15 @@ pub fn connect(addr: SocketAddr) -> TcpStream {
     client.set_write_timeout(Some(DEADLINE)).unwrap();
     client.set_nodelay(true).unwrap();
     client
+}
+
+/// A client that offers a window of a few KiB at most, from the handshake on.
+pub fn connect_with_small_window(addr: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.into()
 }
 
 pub fn read_exactly(mut client: &TcpStream, len: usize) -> Vec<u8> {
