@@ -65,6 +65,10 @@ pub struct Server {
     life: Life,
     drain_timeout: Duration,
     idle_timeout: Option<Duration>,
+    /// The keys that have an idle alarm. A connection leaves its alarm to the
+    /// next with its key, for which it only rings early: there are never more
+    /// than keys, however often they change hands.
+    idle_alarms: Vec<bool>,
     common: Common,
     closed: Totals,
     started: Instant,
@@ -78,8 +82,8 @@ enum Alarm {
     /// The connection with this key has lingered long enough, if it is still
     /// the one that was accepted then.
     Linger(usize, Instant),
-    /// That connection may have been silent for too long.
-    Idle(usize, Instant),
+    /// Whoever has this key may have been silent for too long.
+    Idle(usize),
     /// Stopping has taken long enough.
     End,
 }
@@ -147,6 +151,7 @@ impl Server {
             life: Life::Serving,
             drain_timeout: config.drain_timeout,
             idle_timeout: config.idle_timeout,
+            idle_alarms: Vec::new(),
             common: Common {
                 buffer: vec![0; READ_BUDGET].into_boxed_slice(),
                 max_line: config.max_line,
@@ -368,10 +373,9 @@ impl Server {
             self.admission.leave(peer);
             return;
         }
-        let connection = entry.insert(Connection::new(stream, peer, self.common.now));
+        entry.insert(Connection::new(stream, peer, self.common.now));
         if let Some(timeout) = self.idle_timeout {
-            let alarm = Alarm::Idle(token.0, connection.since);
-            self.deadlines.arm(connection.since + timeout, alarm);
+            self.arm_idle(token.0, timeout);
         }
         self.closed.accepted += 1;
         info!("{peer} connected ({} open)", self.connections.len());
@@ -409,8 +413,8 @@ impl Server {
                     self.listeners.resume();
                 }
                 Alarm::Linger(key, since) if self.is_same(key, since) => self.cut_off(key),
-                Alarm::Idle(key, since) if self.is_same(key, since) => self.expire_idle(key),
-                Alarm::Linger(..) | Alarm::Idle(..) => {} // Closed meanwhile.
+                Alarm::Linger(..) => {} // Closed meanwhile.
+                Alarm::Idle(key) => self.expire_idle(key),
                 Alarm::End => self.life = Life::Over,
             }
         }
@@ -423,21 +427,31 @@ impl Server {
             .is_some_and(|connection| connection.since == since)
     }
 
+    fn arm_idle(&mut self, key: usize, after: Duration) {
+        if self.idle_alarms.len() <= key {
+            self.idle_alarms.resize(key + 1, false);
+        }
+        if !std::mem::replace(&mut self.idle_alarms[key], true) {
+            self.deadlines.arm(Instant::now() + after, Alarm::Idle(key));
+        }
+    }
+
     /// Ends a connection that has been silent for too long; looks again later
     /// at one that has not: nothing is done for the timeout in between.
     fn expire_idle(&mut self, key: usize) {
-        let (Some(timeout), now) = (self.idle_timeout, self.tick()) else {
+        self.idle_alarms[key] = false;
+        let now = self.tick();
+        let (Some(timeout), Some(connection)) = (self.idle_timeout, self.connections.get_mut(key))
+        else {
             return;
         };
-        let connection = &mut self.connections[key];
         let silence = connection.silence(now).unwrap_or(0);
         let left = timeout.saturating_sub(Duration::from_millis(silence.into()));
         if left.is_zero() {
             connection.end(Cause::IdleTimeout);
             self.enqueue(key);
         } else {
-            let alarm = Alarm::Idle(key, connection.since);
-            self.deadlines.arm(Instant::now() + left, alarm);
+            self.arm_idle(key, left);
         }
     }
 

@@ -258,6 +258,19 @@ fn memory_is_bounded_and_given_back() {
     });
 }
 
+/// Each has an idle alarm, which its key's next owner takes over: 50 bytes per
+/// connection would be half a megabyte here.
+#[test]
+fn connections_that_come_and_go_leave_no_alarms_behind() {
+    let daemon = Daemon::start_with(&["--idle-timeout", "1000000"]);
+    let session = || echo(&daemon.connect(), b"hello\n");
+    (0..100).for_each(|_| session());
+    let before = daemon.rss();
+    (0..10_000).for_each(|_| session());
+    let grown = daemon.rss().saturating_sub(before);
+    assert!(grown < MIB / 4, "{grown} bytes");
+}
+
 /// Short writes everywhere: buffers of a few KiB and a reader in no hurry.
 #[test]
 fn tiny_buffers_and_slow_readers_change_no_byte() {
