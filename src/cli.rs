@@ -75,6 +75,11 @@ pub struct Cli {
     #[arg(value_name = "SECS", value_parser = timeout())]
     drain_timeout: u64,
 
+    /// Spin for so long after an event before sleeping
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(value_name = "MICROS", value_parser = clap::value_parser!(u32))]
+    busy_poll: u32,
+
     /// -v logs each message, -vv each event
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
@@ -100,6 +105,7 @@ impl Cli {
         let unless_zero = |secs| (secs > 0).then(|| Duration::from_secs(secs));
         config.idle_timeout = unless_zero(self.idle_timeout);
         config.send_timeout = unless_zero(self.send_timeout);
+        config.busy_poll = Duration::from_micros(self.busy_poll.into());
         config.drain_timeout = Duration::from_secs(self.drain_timeout);
         config
     }

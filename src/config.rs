@@ -41,6 +41,10 @@ pub struct Config {
     /// owed something (`TCP_USER_TIMEOUT`, on Linux), up to [`MAX_TIMEOUT`];
     /// default 60 s; `None`: when the system gives up.
     pub send_timeout: Option<Duration>,
+    /// For how long after an event the loop polls without sleeping, up to
+    /// [`MAX_TIMEOUT`]; zero, the default: not at all. It spares the sender the
+    /// time to wake the server, and costs a processor meanwhile.
+    pub busy_poll: Duration,
     /// How long stopping may take, up to [`MAX_TIMEOUT`]; default 5 s.
     pub drain_timeout: Duration,
 }
@@ -64,6 +68,7 @@ impl Default for Config {
             max_per_ip: 0,
             idle_timeout: None,
             send_timeout: Some(Duration::from_secs(60)),
+            busy_poll: Duration::ZERO,
             drain_timeout: Duration::from_secs(5),
         }
     }
@@ -79,12 +84,10 @@ impl Config {
         if !(1..=MAX_LINE_LIMIT).contains(&self.max_line) {
             return invalid(format!("max_line is not in 1..={MAX_LINE_LIMIT}"));
         }
-        let timeouts = [
-            self.idle_timeout,
-            self.send_timeout,
-            Some(self.drain_timeout),
-        ];
-        if timeouts.into_iter().flatten().any(|t| t > MAX_TIMEOUT) {
+        let timeouts = [self.drain_timeout, self.busy_poll];
+        let optional = [self.idle_timeout, self.send_timeout];
+        let mut all = timeouts.into_iter().chain(optional.into_iter().flatten());
+        if all.any(|timeout| timeout > MAX_TIMEOUT) {
             return invalid(format!("a timeout is over {} s", MAX_TIMEOUT.as_secs()));
         }
         Ok(())

@@ -64,6 +64,9 @@ pub struct Server {
     woken: bool,
     life: Life,
     drain_timeout: Duration,
+    /// For how long to poll without sleeping after an event, and when the last
+    /// one was.
+    busy_poll: Option<(Duration, Instant)>,
     idle_timeout: Option<Duration>,
     /// The keys that have an idle alarm. A connection leaves its alarm to the
     /// next with its key, for which it only rings early: there are never more
@@ -150,6 +153,7 @@ impl Server {
             woken: false,
             life: Life::Serving,
             drain_timeout: config.drain_timeout,
+            busy_poll: (!config.busy_poll.is_zero()).then(|| (config.busy_poll, Instant::now())),
             idle_timeout: config.idle_timeout,
             idle_alarms: Vec::new(),
             common: Common {
@@ -239,6 +243,11 @@ impl Server {
         if self.idle_timeout.is_some() {
             self.common.now = self.tick();
         }
+        if let Some((_, last_event)) = &mut self.busy_poll
+            && !events.is_empty()
+        {
+            *last_event = Instant::now();
+        }
         let left_over = self.ready.len();
         for event in &*events {
             self.run_connection(event.token().0, Some(event));
@@ -261,10 +270,15 @@ impl Server {
         Ok(())
     }
 
-    /// How long the poll may sleep: not at all while there is work, and for
-    /// ever when nothing has a deadline.
+    /// How long the poll may sleep: not at all while there is work or work was
+    /// a moment ago (busy polling), and for ever when nothing has a deadline.
     fn timeout(&self) -> Option<Duration> {
         if !self.ready.is_empty() || self.listeners.may_accept() {
+            return Some(Duration::ZERO);
+        }
+        if let Some((busy_poll, last_event)) = self.busy_poll
+            && last_event.elapsed() < busy_poll
+        {
             return Some(Duration::ZERO);
         }
         self.deadlines

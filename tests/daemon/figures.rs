@@ -54,6 +54,27 @@ fn paused_accepting_does_not_spin() {
     drop(waiting);
 }
 
+/// Busy polling is for when there is something to poll for.
+#[test]
+#[ignore = "needs strace"]
+fn an_idle_daemon_sleeps_although_it_may_poll_busily() {
+    let daemon = Daemon::start_with(&["--busy-poll", "1000"]);
+    let client = daemon.connect();
+    let calls = count_calls(&daemon, || {
+        echo(&client, LINE);
+        // 1 ms is long over, and then there is nothing for two seconds.
+        std::thread::sleep(Duration::from_millis(500));
+    });
+    let polls = |calls: Vec<(String, usize)>| -> usize {
+        let polls = calls.into_iter().filter(|(name, _)| name == "epoll_wait");
+        polls.map(|(_, count)| count).sum()
+    };
+    assert!(polls(calls) > 3, "it did poll busily");
+    let calls = count_calls(&daemon, || std::thread::sleep(Duration::from_secs(2)));
+    assert!(polls(calls) <= 1, "one that strace interrupted");
+    echo(&client, LINE);
+}
+
 #[test]
 #[ignore = "needs strace"]
 fn an_idle_daemon_makes_no_system_call() {

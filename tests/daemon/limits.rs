@@ -161,14 +161,17 @@ fn a_silent_client_is_sent_off_and_a_dripping_one_is_not() {
         read_exactly(&dripping, 31),
         [b"x".repeat(30), b"\n".to_vec()].concat()
     );
+    // It is looked at again when it has dried up.
+    let local = dripping.local_addr().unwrap();
+    assert_eq!(read_to_end(&dripping), b"", "a FIN");
     drop(dripping);
-    daemon.wait_for_record("closed by peer: 1 lines, 31 bytes in");
-    let log = daemon.stop();
+    let record = daemon.closing_record(local);
     assert!(
-        log.last()
-            .unwrap()
-            .contains("; closed 1 by peer, 2 by idle timeout; ")
+        record.contains("closed by idle timeout: 1 lines, 31 bytes in"),
+        "{record}"
     );
+    let log = daemon.stop();
+    assert!(log.last().unwrap().contains("; closed 3 by idle timeout; "));
 }
 
 #[test]

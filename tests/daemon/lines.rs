@@ -9,10 +9,12 @@ use crate::support::{Daemon, converse, echo, is_silent, read_exactly, read_to_en
 
 #[test]
 fn interactive_lines_come_back_one_by_one() {
-    let daemon = Daemon::start();
-    let client = daemon.connect();
-    for i in 0..100 {
-        echo(&client, format!("line {i}\n").as_bytes());
+    for args in [&[][..], &["--busy-poll", "500"]] {
+        let daemon = Daemon::start_with(args);
+        let client = daemon.connect();
+        for i in 0..100 {
+            echo(&client, format!("line {i}\n").as_bytes());
+        }
     }
 }
 

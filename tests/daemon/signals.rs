@@ -16,7 +16,7 @@ fn sigint_sigterm_and_sighup_end_it_cleanly_with_totals() {
         (Signal::TERM, "SIGTERM"),
         (Signal::HUP, "SIGHUP"),
     ] {
-        let mut daemon = Daemon::start();
+        let mut daemon = Daemon::start_with(&["--drain-timeout", "1000"]);
         let client = daemon.connect();
         echo(&client, b"hello\n");
         daemon.signal(signal);
