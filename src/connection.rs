@@ -51,9 +51,9 @@ pub(crate) struct Connection<S = TcpStream> {
 enum Phase {
     /// Lines come in and go out.
     Open,
-    /// The server is stopping: as before, until the input that has arrived is
-    /// drained.
-    Draining,
+    /// We are about to end it: lines come in and go out as before, until the
+    /// input that has arrived is drained.
+    Draining(Cause),
     /// The peer has finished; its last lines are going out, our FIN on them.
     Flushing,
     /// We have finished; what is queued is going out, then our FIN.
@@ -170,18 +170,12 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Ends the connection from our side: what has been read is still echoed.
-    pub fn end(&mut self, cause: Cause) {
+    /// Ends the connection from our side when the input that has arrived is
+    /// echoed. If it is for the peer's silence, and there was such input, the
+    /// connection goes on: an event may have been late.
+    pub fn drain(&mut self, cause: Cause) {
         if let Phase::Open = self.phase {
-            self.framer = Framer::default();
-            self.phase = Phase::Ending(cause);
-        }
-    }
-
-    /// Ends it like that when the input that has arrived is echoed.
-    pub fn drain(&mut self) {
-        if let Phase::Open = self.phase {
-            self.phase = Phase::Draining;
+            self.phase = Phase::Draining(cause);
             // Until the socket itself says that it is empty.
             self.readable = true;
             self.short_reads_lie = true;
@@ -191,7 +185,8 @@ impl<S: Socket> Connection<S> {
     /// For how long the peer has been silent, in milliseconds; `None` if it is
     /// not its turn to be heard: it is owed output, or the end has begun.
     pub fn silence(&self, now: Tick) -> Option<u32> {
-        let listening = matches!(self.phase, Phase::Open) && self.outbox.is_empty();
+        let owed = !self.outbox.is_empty() || self.stream.snapshot().is_sending;
+        let listening = matches!(self.phase, Phase::Open) && !owed;
         listening.then(|| now.wrapping_sub(self.heard))
     }
 
@@ -199,10 +194,11 @@ impl<S: Socket> Connection<S> {
     /// connection already, else for `reason`.
     pub fn ending(&self, reason: Reason) -> Ending {
         let reason = match self.phase {
-            Phase::Open | Phase::Draining | Phase::Flushing | Phase::Closing(None) => reason,
-            Phase::Ending(cause) | Phase::Discarding(cause) | Phase::Closing(Some(cause)) => {
-                Reason::We(cause)
-            }
+            Phase::Open | Phase::Flushing | Phase::Closing(None) => reason,
+            Phase::Draining(cause)
+            | Phase::Ending(cause)
+            | Phase::Discarding(cause)
+            | Phase::Closing(Some(cause)) => Reason::We(cause),
         };
         let packets = self.stream.snapshot().packets;
         Ending { reason, packets }
@@ -222,7 +218,7 @@ impl<S: Socket> Connection<S> {
     fn advance(&mut self, common: &mut Common) -> io::Result<Verdict> {
         let progress = if !self.outbox.is_empty() {
             self.outbox.flush(&self.stream, self.manner(common))?
-        } else if matches!(self.phase, Phase::Open | Phase::Draining) && self.readable {
+        } else if matches!(self.phase, Phase::Open | Phase::Draining(_)) && self.readable {
             self.echo(common)?
         } else {
             Progress::Done
@@ -247,7 +243,7 @@ impl<S: Socket> Connection<S> {
     fn wind_up(&mut self, common: &mut Common) -> io::Result<Verdict> {
         match self.phase {
             Phase::Discarding(cause) if self.readable => self.discard(cause, &mut common.buffer),
-            Phase::Draining => Ok(Verdict::Again),
+            Phase::Draining(_) => Ok(Verdict::Again),
             Phase::Open | Phase::Discarding(_) => Ok(Verdict::Keep),
             Phase::Flushing => self.conclude(None),
             Phase::Closing(cause) => {
@@ -291,7 +287,7 @@ impl<S: Socket> Connection<S> {
         match input {
             Input::Failed(e) => return Err(e), // Nobody is there to take an echo.
             Input::End if lines.too_long.is_none() => self.phase = Phase::Flushing,
-            Input::Drained if matches!(self.phase, Phase::Draining) => self.end_drained(),
+            Input::Drained if lines.too_long.is_none() => self.end_drained(len > 0),
             Input::End | Input::More | Input::Drained => {}
         }
         // An ACK rides on the echo if there is one, and leaves at once if
@@ -311,9 +307,16 @@ impl<S: Socket> Connection<S> {
         Ok(progress)
     }
 
-    fn end_drained(&mut self) {
-        self.framer = Framer::default();
-        self.phase = Phase::Ending(Cause::Shutdown);
+    /// Ends it if that was what it waited for, or takes it back.
+    fn end_drained(&mut self, heard: bool) {
+        match self.phase {
+            Phase::Draining(Cause::IdleTimeout) if heard => self.phase = Phase::Open,
+            Phase::Draining(cause) => {
+                self.framer = Framer::default();
+                self.phase = Phase::Ending(cause);
+            }
+            _ => {}
+        }
     }
 
     fn set_quick_ack(&mut self, on: bool) {

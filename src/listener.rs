@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::ListenAddr;
@@ -27,7 +28,12 @@ pub(crate) struct Listeners {
     paused: bool,
     /// The system has lacked resources since everybody who waited was in.
     is_short: bool,
+    /// Connections lost since one was accepted.
+    lost: usize,
 }
+
+/// When so many connections in a row were lost, it is not the connections.
+const MAX_LOST: usize = 1000;
 
 #[derive(Debug)]
 struct Listener {
@@ -78,6 +84,7 @@ impl Listeners {
             knocked: false,
             paused: false,
             is_short: false,
+            lost: 0,
         })
     }
 
@@ -106,8 +113,9 @@ impl Listeners {
         }
     }
 
-    /// Has all listeners tried, whatever events have come.
+    /// Has all listeners tried, whatever has or has not happened.
     pub fn knock(&mut self) {
+        self.paused = false;
         for i in 0..self.all.len() {
             self.notice(i);
         }
@@ -139,9 +147,15 @@ impl Listeners {
                 continue;
             }
             match listener.accept() {
-                Ok((stream, peer)) => return Accepted::Peer(stream, peer),
+                Ok((stream, peer)) => {
+                    self.lost = 0;
+                    return Accepted::Peer(stream, peer);
+                }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => listener.ready = false,
-                Err(e) if is_lost(&e) => return Accepted::Lost(e),
+                Err(e) if is_lost(&e) && self.lost < MAX_LOST => {
+                    self.lost += 1;
+                    return Accepted::Lost(e);
+                }
                 Err(e) => {
                     self.pause(&e);
                     return Accepted::Exhausted;
@@ -156,8 +170,24 @@ impl Listeners {
         Accepted::Nobody
     }
 
+    /// Pauses accepting if somebody waits. If nobody does, an event will tell
+    /// when somebody comes.
+    pub fn pause_if_awaited(&mut self, cause: &dyn fmt::Display) {
+        let sockets = self.all.iter().map(|listener| &listener.socket);
+        let mut fds: Vec<PollFd<'_>> = sockets.map(|s| PollFd::new(s, PollFlags::IN)).collect();
+        let waiting = poll(&mut fds, Some(&Timespec::default()));
+        if waiting.is_ok_and(|waiting| waiting == 0) {
+            self.knocked = false;
+            for listener in &mut self.all {
+                listener.ready = false;
+            }
+        } else if !self.paused {
+            self.pause(cause);
+        }
+    }
+
     /// Pauses accepting. Warns once, however often, until all who wait are in.
-    pub fn pause(&mut self, cause: &dyn fmt::Display) {
+    fn pause(&mut self, cause: &dyn fmt::Display) {
         self.paused = true;
         if !self.is_short {
             self.is_short = true;

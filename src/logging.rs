@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::stdio::dup2_stdout;
+use rustix::termios::ttyname;
 use simple_logger::SimpleLogger;
 
 /// Our own records are printed under this name: the rooms that they come from
@@ -62,7 +65,7 @@ impl Guard {
         let metadata = Metadata::builder().level(level).target(target).build();
         let record = Record::builder().metadata(metadata).args(args).build();
         let print = AssertUnwindSafe(|| self.logger.log(&record));
-        stdout_takes_a_record() && {
+        takes_a_record(&io::stdout()) && {
             PRINTING.set(true);
             let result = panic::catch_unwind(print);
             PRINTING.set(false);
@@ -76,18 +79,33 @@ thread_local! {
     static PRINTING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a write of a record would not block: a pipe that polls writable
-/// takes `PIPE_BUF` bytes, 4096 on Linux (pipe(7)), more than a record has. A
-/// broken pipe polls as an error; the write finds that out.
-fn stdout_takes_a_record() -> bool {
-    let stdout = io::stdout();
-    let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
+/// Whether a write of a record to `sink` would not block. A pipe that polls
+/// writable takes `PIPE_BUF` bytes, 4096 on Linux (pipe(7)), more than a record
+/// has; a file always takes it or fails. A broken pipe polls as an error, and
+/// the write finds that out. A terminal may poll writable and still block: see
+/// [`unblock_terminal`].
+pub fn takes_a_record(sink: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(sink, PollFlags::OUT)];
     let at_once = Timespec::default();
     poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
+/// Makes stdout non-blocking if it is a terminal. That is a property of the
+/// open file, which the shell shares, so the terminal is opened anew.
+fn unblock_terminal() -> io::Result<()> {
+    let stdout = io::stdout();
+    if stdout.is_terminal() {
+        let name = ttyname(&stdout, Vec::new())?;
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        dup2_stdout(open(name, flags, Mode::empty())?)?;
+    }
+    Ok(())
+}
+
 /// Begins to log at `level`, unless `RUST_LOG` names another.
 pub fn init(level: LevelFilter) {
+    // Without a name, or the permission, it stays as it is.
+    let _ = unblock_terminal();
     let mut logger = SimpleLogger::new()
         .with_level(level)
         .env()

@@ -34,6 +34,9 @@ fn run(cli: &Cli) -> io::Result<()> {
 
 /// Says in one line, and one write, why the program ends with `status`.
 fn fail(status: u8, why: &dyn std::fmt::Display) -> ExitCode {
-    let _ = io::stderr().write_all(format!("echoline: {why}\n").as_bytes());
+    let mut stderr = io::stderr();
+    if logging::takes_a_record(&stderr) {
+        let _ = stderr.write_all(format!("echoline: {why}\n").as_bytes());
+    }
     ExitCode::from(status)
 }

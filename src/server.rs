@@ -56,6 +56,9 @@ pub struct Server {
     /// budget. No event will announce what they left unread.
     ready: VecDeque<usize>,
     deadlines: Deadlines<Alarm>,
+    /// The time after the last poll or of the last alarm set: the one reading
+    /// of the clock per turn, and none while nothing has a deadline.
+    now: Instant,
     /// There is an alarm to accept again.
     resume_armed: bool,
     /// A handle, or a signal, asks for something.
@@ -148,6 +151,7 @@ impl Server {
             connections: Slab::new(),
             ready: VecDeque::new(),
             deadlines: Deadlines::new(),
+            now: Instant::now(),
             resume_armed: false,
             called: false,
             woken: false,
@@ -216,6 +220,9 @@ impl Server {
             self.turn(&mut events)?;
         }
         let left = self.connections.len();
+        if left > 0 {
+            warn!("{left} connections cut off");
+        }
         for key in self.keys() {
             self.cut_off(key);
         }
@@ -240,8 +247,9 @@ impl Server {
             }
             return Err(e);
         }
-        if self.idle_timeout.is_some() {
-            self.common.now = self.tick();
+        if self.deadlines.next().is_some() {
+            self.now = Instant::now();
+            self.common.now = tick(self.now.duration_since(self.started));
         }
         if let Some((_, last_event)) = &mut self.busy_poll
             && !events.is_empty()
@@ -283,7 +291,7 @@ impl Server {
         }
         self.deadlines
             .next()
-            .map(|at| at.saturating_duration_since(Instant::now()))
+            .map(|at| at.saturating_duration_since(self.now))
     }
 
     /// Runs a connection: for an event, or as one of the still-ready list.
@@ -325,7 +333,7 @@ impl Server {
             Verdict::Linger => {
                 if self.life == Life::Serving {
                     let alarm = Alarm::Linger(key, self.connections[key].since);
-                    self.deadlines.arm(Instant::now() + LINGER, alarm);
+                    self.arm(LINGER, alarm);
                 }
                 self.enqueue(key);
             }
@@ -344,14 +352,13 @@ impl Server {
 
     fn accept(&mut self) {
         for _ in 0..ACCEPTS {
-            if !self.listeners.may_accept() {
-                break;
-            }
             if let Some(limit) = self.admission.limit_reached(self.connections.len()) {
                 // No alarm: only a close makes room.
                 let cause = format_args!("{limit} connections are open, the limit");
-                self.listeners.pause(&cause);
-                break;
+                self.listeners.pause_if_awaited(&cause);
+            }
+            if !self.listeners.may_accept() {
+                return;
             }
             match self.listeners.accept() {
                 Accepted::Peer(stream, peer) => self.insert(stream, peer),
@@ -366,7 +373,7 @@ impl Server {
     fn arm_resume(&mut self) {
         if !self.resume_armed {
             self.resume_armed = true;
-            self.deadlines.arm(Instant::now() + PAUSE, Alarm::Resume);
+            self.arm(PAUSE, Alarm::Resume);
         }
     }
 
@@ -377,19 +384,20 @@ impl Server {
             return;
         }
         let entry = self.connections.vacant_entry();
-        let token = Token(entry.key());
-        if let Err(e) = self
-            .poll
-            .registry()
-            .register(&mut stream, token, interests())
-        {
+        let key = entry.key();
+        let registry = self.poll.registry();
+        if let Err(e) = registry.register(&mut stream, Token(key), interests()) {
             warn!("{peer} refused: cannot register: {e}");
             self.admission.leave(peer);
             return;
         }
+        if self.idle_timeout.is_some() {
+            self.now = Instant::now();
+            self.common.now = tick(self.now.duration_since(self.started));
+        }
         entry.insert(Connection::new(stream, peer, self.common.now));
         if let Some(timeout) = self.idle_timeout {
-            self.arm_idle(token.0, timeout);
+            self.arm_idle(key, timeout);
         }
         self.closed.accepted += 1;
         info!("{peer} connected ({} open)", self.connections.len());
@@ -414,13 +422,9 @@ impl Server {
         info!("{peer} closed by {}: {tally}", ending.reason);
     }
 
-    /// Acts on what is due. Reads the clock only if something may be.
+    /// Acts on what is due.
     fn expire(&mut self) {
-        if self.deadlines.next().is_none() {
-            return;
-        }
-        let now = Instant::now();
-        while let Some(alarm) = self.deadlines.pop_due(now) {
+        while let Some(alarm) = self.deadlines.pop_due(self.now) {
             match alarm {
                 Alarm::Resume => {
                     self.resume_armed = false;
@@ -441,12 +445,17 @@ impl Server {
             .is_some_and(|connection| connection.since == since)
     }
 
+    fn arm(&mut self, after: Duration, alarm: Alarm) {
+        self.now = Instant::now();
+        self.deadlines.arm(self.now + after, alarm);
+    }
+
     fn arm_idle(&mut self, key: usize, after: Duration) {
         if self.idle_alarms.len() <= key {
             self.idle_alarms.resize(key + 1, false);
         }
         if !std::mem::replace(&mut self.idle_alarms[key], true) {
-            self.deadlines.arm(Instant::now() + after, Alarm::Idle(key));
+            self.arm(after, Alarm::Idle(key));
         }
     }
 
@@ -454,27 +463,19 @@ impl Server {
     /// at one that has not: nothing is done for the timeout in between.
     fn expire_idle(&mut self, key: usize) {
         self.idle_alarms[key] = false;
-        let now = self.tick();
         let (Some(timeout), Some(connection)) = (self.idle_timeout, self.connections.get_mut(key))
         else {
             return;
         };
-        let silence = connection.silence(now).unwrap_or(0);
+        let silence = connection.silence(self.common.now).unwrap_or(0);
         let left = timeout.saturating_sub(Duration::from_millis(silence.into()));
         if left.is_zero() {
-            connection.end(Cause::IdleTimeout);
+            connection.drain(Cause::IdleTimeout);
             self.enqueue(key);
+            self.arm_idle(key, timeout);
         } else {
             self.arm_idle(key, left);
         }
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "modulo 2^32, as said there"
-    )]
-    fn tick(&self) -> Tick {
-        self.started.elapsed().as_millis() as Tick
     }
 
     /// Closes a connection that has run out of time: its own, if we had ended it
@@ -513,20 +514,20 @@ impl Server {
         self.accept_backlog();
         info!("{cause}: stopping ({} open)", self.connections.len());
         self.life = Life::Stopping;
-        let end = Instant::now() + self.drain_timeout;
-        self.deadlines.arm(end, Alarm::End);
+        self.arm(self.drain_timeout, Alarm::End);
         self.listeners.close();
         for key in self.keys() {
-            self.connections[key].drain();
+            self.connections[key].drain(Cause::Shutdown);
             self.enqueue(key);
         }
     }
 
-    /// Accepts those who wait: closing a listener resets them. Nobody can keep
-    /// it at that, as the backlog has an end.
+    /// Accepts those who wait, as far as the limits allow: closing a listener
+    /// resets them. Those who still come cannot keep it at that for ever.
     fn accept_backlog(&mut self) {
         self.listeners.knock();
-        for _ in 0..=2 * usize::from(BACKLOG) / ACCEPTS {
+        let waiting = usize::from(BACKLOG) * self.listeners.addrs().count();
+        for _ in 0..=2 * waiting / ACCEPTS {
             self.accept();
         }
     }
@@ -547,6 +548,14 @@ impl Server {
         }
         totals
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "modulo 2^32, as said there"
+)]
+fn tick(uptime: Duration) -> Tick {
+    uptime.as_millis() as Tick
 }
 
 /// The most connections, for which there must be descriptors.

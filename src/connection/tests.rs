@@ -228,7 +228,7 @@ fn play(case: Case) -> Result<(), TestCaseError> {
     };
     for turn in 0..10_000 {
         if case.drained_after == Some(turn) {
-            connection.drain();
+            connection.drain(Cause::Shutdown);
         }
         connection.notice(event);
         let verdict = connection.run(&mut common);

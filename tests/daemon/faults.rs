@@ -62,6 +62,42 @@ fn every_error_of_accept_is_survived() {
     }
 }
 
+/// Accepting has paused when the stop comes; but it is possible again.
+#[test]
+#[ignore = "needs strace"]
+fn a_stop_during_a_pause_accepts_those_who_wait() {
+    let mut daemon = Daemon::start();
+    inject(&daemon, "accept4", "EMFILE", || {
+        let mut client = daemon.connect();
+        client.write_all(b"hello\n").unwrap();
+        daemon.wait_for_record("accepting pauses");
+        daemon.signal(Signal::TERM);
+        assert_eq!(read_to_end(&client), b"hello\n");
+    });
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+}
+
+/// An error that should be of the one connection, and comes for ever.
+#[test]
+#[ignore = "needs strace"]
+fn an_endless_error_of_accept_does_not_spin() {
+    let daemon = Daemon::start();
+    let fault = ["-c", "-U", "calls,name", "-e", "inject=accept4:error=EPERM"];
+    let mut client = None;
+    let table = strace(daemon.pid(), &fault, || {
+        client = Some(daemon.connect());
+        daemon.wait_for_record("accepting pauses: Operation not permitted");
+        std::thread::sleep(std::time::Duration::from_secs(2));
+    });
+    let accepts = table
+        .lines()
+        .find(|line| line.ends_with("accept4"))
+        .unwrap();
+    let accepts: usize = accepts.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(accepts < 1100, "{table}");
+    echo(&client.unwrap(), b"served after all\n");
+}
+
 #[test]
 #[ignore = "needs strace"]
 fn an_error_of_a_read_or_a_write_ends_that_one_connection() {
@@ -254,9 +290,15 @@ fn a_log_whose_reader_is_stuck_holds_nothing_up_and_says_what_is_missing() {
     assert!(rest.contains("totals: "), "{rest}");
 }
 
-/// Ctrl-S on the terminal that it logs to.
+/// Ctrl-S on the terminal that it logs to, or nobody there to show it.
 #[test]
-fn a_stopped_terminal_holds_nothing_up() {
+fn a_stopped_terminal_and_one_that_nobody_reads_hold_nothing_up() {
+    for stopped in [true, false] {
+        log_to_a_stuck_terminal(stopped);
+    }
+}
+
+fn log_to_a_stuck_terminal(stopped: bool) {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&controller).unwrap();
     unlockpt(&controller).unwrap();
@@ -267,8 +309,60 @@ fn a_stopped_terminal_holds_nothing_up() {
         .open(name.to_str().unwrap())
         .unwrap();
     let (child, addr) = with_log_to(OwnedFd::from(terminal.try_clone().unwrap()).into());
-    tcflow(&terminal, Action::OOff).unwrap();
+    if stopped {
+        tcflow(&terminal, Action::OOff).unwrap();
+    }
     use_it(addr);
-    tcflow(&terminal, Action::OOn).unwrap();
+    if stopped {
+        tcflow(&terminal, Action::OOn).unwrap();
+    }
+    // The terminal is read again, and hears of what it has missed.
+    let reader = std::thread::spawn(move || {
+        let mut controller = std::fs::File::from(controller);
+        let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
+        while let Ok(n @ 1..) = controller.read(&mut piece) {
+            shown.extend_from_slice(&piece[..n]);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    for _ in 0..50 {
+        echo(&connect(addr), b"hello\n");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
     assert_eq!(stop(child), "");
+    drop(terminal);
+    let shown = reader.join().unwrap();
+    assert!(shown.contains(" log records lost"), "{shown}");
+}
+
+/// Both outputs are the same pipe, as with `2>&1 | less`, and it is full.
+#[test]
+fn a_stuck_stderr_does_not_keep_it_from_ending() {
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    let mut child = {
+        let (out, err) = (writer.try_clone().unwrap(), writer.try_clone().unwrap());
+        let addr = {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            free.local_addr().unwrap()
+        };
+        let child = Command::new(BINARY)
+            .args(["--listen", &addr.to_string(), "--drain-timeout", "1000"])
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .unwrap();
+        wait_until("the daemon to listen", || TcpStream::connect(addr).is_ok());
+        let client = connect(addr);
+        echo(&client, b"hello\n");
+        // 4 KiB at a time, until the pipe takes no more.
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while writer.write(&[b'x'; 4096]).is_ok() {}
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        assert_eq!(read_to_end(&client), b"", "a FIN: it is stopping");
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        child
+    };
+    let status = crate::support::wait_for("the end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
 }

@@ -60,6 +60,19 @@ fn six_hundred_connects_during_a_pause_all_complete() {
 }
 
 #[test]
+fn nobody_is_warned_of_a_pause_that_nobody_has_to_wait_for() {
+    let daemon = Daemon::start_with(&["--max-connections", "1"]);
+    for done in 1..=20 {
+        echo(&daemon.connect(), b"hello\n");
+        wait_until("the close", || {
+            let is_closing = |line: &&String| line.contains(" closed by ");
+            daemon.log().iter().filter(is_closing).count() == done
+        });
+    }
+    assert_eq!(warnings(&daemon.stop()), 0);
+}
+
+#[test]
 fn at_the_limit_the_listeners_take_turns() {
     let args = ["--listen", "127.0.0.2:0", "--max-connections", "20"];
     let daemon = Daemon::start_with(&args);
@@ -172,6 +185,37 @@ fn a_silent_client_is_sent_off_and_a_dripping_one_is_not() {
     );
     let log = daemon.stop();
     assert!(log.last().unwrap().contains("; closed 3 by idle timeout; "));
+}
+
+/// More are ready than one poll tells of, and the rest look silent.
+#[test]
+fn nobody_is_silent_whose_line_waits_to_be_read() {
+    const CLIENTS: usize = 2500;
+    crate::support::raise_descriptor_limit(CLIENTS + 100);
+    let daemon = Daemon::start_with(&["--idle-timeout", "2"]);
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| daemon.connect()).collect();
+    daemon.wait_for_record("(2500 open)");
+    daemon.signal(Signal::STOP);
+    for mut client in &clients {
+        client.write_all(b"in time\n").unwrap();
+    }
+    thread::sleep(Duration::from_millis(2500));
+    daemon.signal(Signal::CONT);
+    for client in &clients {
+        assert_eq!(read_exactly(client, 8), b"in time\n");
+    }
+}
+
+/// What it is owed is with the kernel, which waits for its window.
+#[test]
+fn nobody_is_silent_who_is_owed_output() {
+    let daemon = Daemon::start_with(&["--idle-timeout", "1"]);
+    let mut client = connect_with_small_window(daemon.addr);
+    let lines = b"0123456789\n".repeat(20_000);
+    client.write_all(&lines).unwrap();
+    thread::sleep(Duration::from_millis(3500));
+    assert_eq!(read_exactly(&client, lines.len()), lines);
+    echo(&client, b"still here\n");
 }
 
 #[test]

@@ -79,42 +79,52 @@ fn four_lines_in_one_segment_come_back_in_one_or_in_four() {
     }
 }
 
+/// Whether some of a few sessions has no packet too many. (A machine that is
+/// busy for 40 ms has an ACK sent by a timer; `capture.rs` counts those.)
+fn at_best(is_minimal: impl Fn() -> bool) {
+    assert!(
+        (0..10).any(|_| is_minimal()),
+        "a packet too many in each of 10 sessions"
+    );
+}
+
 #[test]
 fn a_last_line_without_newline_is_one_segment_and_the_fin_rides_on_it() {
     for args in [&[], PER_LINE] {
-        let daemon = Daemon::start_with(args);
-        let client = daemon.connect();
-        daemon.wait_for_record(" connected ");
-        assert_eq!(converse(&client, b"last"), b"last\n");
-        let seen = packets(&client);
-        assert_eq!((seen.data_out, seen.data_in), (1, 1));
-        // Echo and FIN in one, after the SYN-ACK; the ACK of the line apart.
-        assert!(seen.incoming <= 3, "{seen:?}");
-        assert_eq!(agreed(&daemon, client), 1);
+        at_best(|| {
+            let daemon = Daemon::start_with(args);
+            let client = daemon.connect();
+            daemon.wait_for_record(" connected ");
+            assert_eq!(converse(&client, b"last"), b"last\n");
+            let seen = packets(&client);
+            assert_eq!((seen.data_out, seen.data_in), (1, 1));
+            assert_eq!(agreed(&daemon, client), 1);
+            // Echo and FIN in one, after the SYN-ACK; the ACK of the line apart.
+            seen.incoming <= 3
+        });
     }
 }
 
 #[test]
 fn lines_with_a_fin_come_back_with_the_fin_on_the_last_segment() {
     for (args, segments) in [(&[][..], 1), (PER_LINE, 3)] {
-        let daemon = Daemon::start_with(args);
-        let client = daemon.connect();
-        daemon.wait_for_record(" connected ");
-        // Held back until the FIN: one segment.
-        SockRef::from(&client)
-            .send_with_flags(b"one\ntwo\nthree\n", libc::MSG_MORE)
-            .unwrap();
-        client.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(read_to_end(&client), b"one\ntwo\nthree\n");
-        let seen = packets(&client);
-        assert_eq!(seen.data_out, 1);
-        assert_eq!(seen.data_in, segments);
-        assert_eq!(
-            seen.incoming,
-            1 + segments,
-            "SYN-ACK and data, nothing else"
-        );
-        assert_eq!(agreed(&daemon, client), segments);
+        at_best(|| {
+            let daemon = Daemon::start_with(args);
+            let client = daemon.connect();
+            daemon.wait_for_record(" connected ");
+            // Held back until the FIN: one segment.
+            SockRef::from(&client)
+                .send_with_flags(b"one\ntwo\nthree\n", libc::MSG_MORE)
+                .unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_to_end(&client), b"one\ntwo\nthree\n");
+            let seen = packets(&client);
+            assert_eq!(seen.data_out, 1);
+            assert_eq!(seen.data_in, segments);
+            assert_eq!(agreed(&daemon, client), segments);
+            // The SYN-ACK and data, nothing else.
+            seen.incoming == 1 + segments
+        });
     }
 }
 
