@@ -174,7 +174,7 @@ impl<S: Socket> Connection<S> {
     /// echoed. If it is for the peer's silence, and there was such input, the
     /// connection goes on: an event may have been late.
     pub fn drain(&mut self, cause: Cause) {
-        if let Phase::Open = self.phase {
+        if let Phase::Open | Phase::Draining(Cause::IdleTimeout) = self.phase {
             self.phase = Phase::Draining(cause);
             // Until the socket itself says that it is empty.
             self.readable = true;

@@ -24,9 +24,18 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, raised)?)
 }
 
-/// The number of connections that the soft limit allows; at least one.
-pub(crate) fn connection_limit() -> usize {
+/// The connections that there can be of those `wanted` (0: all there can be),
+/// at least one: each takes a descriptor. Warns if they are fewer.
+pub(crate) fn possible_connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    limit.saturating_sub(RESERVE).max(1)
+    let possible = limit.saturating_sub(RESERVE).max(1);
+    if wanted > possible {
+        log::warn!("at most {possible} connections rather than {wanted}: no more descriptors");
+    }
+    if wanted == 0 {
+        possible
+    } else {
+        wanted.min(possible)
+    }
 }

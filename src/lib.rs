@@ -39,6 +39,7 @@
 //! | `server.rs` | the poll, the slab, the loop, the only insert and the only remove |
 //! | `listener.rs` | bound sockets, accepting, and what accept errors mean |
 //! | `signals.rs` | signals as an event source |
+//! | `alarms.rs` | what is to be done later, and what time it is |
 //! | `admission.rs` | who may come in: limits on connections |
 //! | `descriptors.rs` | how many connections there can be |
 //! | `connection.rs` | one peer: stream, phase, buffers; its turn ends in a verdict |
@@ -55,6 +56,7 @@
 //! signals.
 
 mod admission;
+mod alarms;
 mod config;
 mod connection;
 mod deadlines;

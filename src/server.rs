@@ -13,10 +13,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::admission::Admission;
+use crate::alarms::{Alarm, Alarms};
 use crate::config::Config;
-use crate::connection::{Common, Connection, LINGER, Tick, Verdict};
-use crate::deadlines::Deadlines;
-use crate::descriptors::connection_limit;
+use crate::connection::{Common, Connection, Verdict};
+use crate::descriptors::possible_connections;
 use crate::ending::{Cause, Ending, Reason};
 use crate::listener::{Accepted, BACKLOG, Listeners, explain};
 use crate::signals::{Request, Signals};
@@ -35,9 +35,11 @@ const EVENTS: usize = 1024;
 /// connects does not keep the connections waiting.
 const ACCEPTS: usize = 256;
 
-/// How long accepting pauses when the system lacks resources, unless a
-/// connection closes before.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Room for connections from the start. It takes no memory before it is used,
+/// and being over 128 KiB it is mapped for itself (`M_MMAP_THRESHOLD`,
+/// mallopt(3)): growing in the heap instead, it would leave holes among the
+/// connections' buffers, which keep the allocator from giving these back.
+const ROOM: usize = 1024;
 
 /// What one connection reads per turn at most, in bytes: the share of a
 /// flooding client. The one buffer is shared by all connections.
@@ -55,12 +57,7 @@ pub struct Server {
     /// The still-ready list: keys of connections that have used up their read
     /// budget. No event will announce what they left unread.
     ready: VecDeque<usize>,
-    deadlines: Deadlines<Alarm>,
-    /// The time after the last poll or of the last alarm set: the one reading
-    /// of the clock per turn, and none while nothing has a deadline.
-    now: Instant,
-    /// There is an alarm to accept again.
-    resume_armed: bool,
+    alarms: Alarms,
     /// A handle, or a signal, asks for something.
     called: bool,
     /// It is a handle.
@@ -70,28 +67,8 @@ pub struct Server {
     /// For how long to poll without sleeping after an event, and when the last
     /// one was.
     busy_poll: Option<(Duration, Instant)>,
-    idle_timeout: Option<Duration>,
-    /// The keys that have an idle alarm. A connection leaves its alarm to the
-    /// next with its key, for which it only rings early: there are never more
-    /// than keys, however often they change hands.
-    idle_alarms: Vec<bool>,
     common: Common,
     closed: Totals,
-    started: Instant,
-}
-
-/// What the server has deadlines for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Alarm {
-    /// Accepting goes on.
-    Resume,
-    /// The connection with this key has lingered long enough, if it is still
-    /// the one that was accepted then.
-    Linger(usize, Instant),
-    /// Whoever has this key may have been silent for too long.
-    Idle(usize),
-    /// Stopping has taken long enough.
-    End,
 }
 
 /// How far the server's life has come.
@@ -147,19 +124,18 @@ impl Server {
             poll,
             signals: None,
             listeners,
-            admission: Admission::new(max_connections(config), config.max_per_ip),
-            connections: Slab::new(),
+            admission: Admission::new(
+                possible_connections(config.max_connections),
+                config.max_per_ip,
+            ),
+            connections: Slab::with_capacity(ROOM),
             ready: VecDeque::new(),
-            deadlines: Deadlines::new(),
-            now: Instant::now(),
-            resume_armed: false,
+            alarms: Alarms::new(config.idle_timeout),
             called: false,
             woken: false,
             life: Life::Serving,
             drain_timeout: config.drain_timeout,
             busy_poll: (!config.busy_poll.is_zero()).then(|| (config.busy_poll, Instant::now())),
-            idle_timeout: config.idle_timeout,
-            idle_alarms: Vec::new(),
             common: Common {
                 buffer: vec![0; READ_BUDGET].into_boxed_slice(),
                 max_line: config.max_line,
@@ -167,7 +143,6 @@ impl Server {
                 now: 0,
             },
             closed: Totals::default(),
-            started: Instant::now(),
         })
     }
 
@@ -247,9 +222,8 @@ impl Server {
             }
             return Err(e);
         }
-        if self.deadlines.next().is_some() {
-            self.now = Instant::now();
-            self.common.now = tick(self.now.duration_since(self.started));
+        if self.alarms.is_any_set() {
+            self.common.now = self.alarms.read_clock();
         }
         if let Some((_, last_event)) = &mut self.busy_poll
             && !events.is_empty()
@@ -289,9 +263,7 @@ impl Server {
         {
             return Some(Duration::ZERO);
         }
-        self.deadlines
-            .next()
-            .map(|at| at.saturating_duration_since(self.now))
+        self.alarms.wait()
     }
 
     /// Runs a connection: for an event, or as one of the still-ready list.
@@ -332,8 +304,8 @@ impl Server {
             Verdict::Again => self.enqueue(key),
             Verdict::Linger => {
                 if self.life == Life::Serving {
-                    let alarm = Alarm::Linger(key, self.connections[key].since);
-                    self.arm(LINGER, alarm);
+                    let since = self.connections[key].since;
+                    self.alarms.set_linger(key, since);
                 }
                 self.enqueue(key);
             }
@@ -363,17 +335,9 @@ impl Server {
             match self.listeners.accept() {
                 Accepted::Peer(stream, peer) => self.insert(stream, peer),
                 Accepted::Lost(e) => debug!("a connection was lost before its accept: {e}"),
-                Accepted::Exhausted => self.arm_resume(),
+                Accepted::Exhausted => self.alarms.set_resume(),
                 Accepted::Nobody => {}
             }
-        }
-    }
-
-    /// Accepting has paused: it goes on at the next close or after a while.
-    fn arm_resume(&mut self) {
-        if !self.resume_armed {
-            self.resume_armed = true;
-            self.arm(PAUSE, Alarm::Resume);
         }
     }
 
@@ -391,14 +355,8 @@ impl Server {
             self.admission.leave(peer);
             return;
         }
-        if self.idle_timeout.is_some() {
-            self.now = Instant::now();
-            self.common.now = tick(self.now.duration_since(self.started));
-        }
-        entry.insert(Connection::new(stream, peer, self.common.now));
-        if let Some(timeout) = self.idle_timeout {
-            self.arm_idle(key, timeout);
-        }
+        let now = self.alarms.set_idle(key);
+        entry.insert(Connection::new(stream, peer, now));
         self.closed.accepted += 1;
         info!("{peer} connected ({} open)", self.connections.len());
     }
@@ -424,12 +382,9 @@ impl Server {
 
     /// Acts on what is due.
     fn expire(&mut self) {
-        while let Some(alarm) = self.deadlines.pop_due(self.now) {
+        while let Some(alarm) = self.alarms.pop_due() {
             match alarm {
-                Alarm::Resume => {
-                    self.resume_armed = false;
-                    self.listeners.resume();
-                }
+                Alarm::Resume => self.listeners.resume(),
                 Alarm::Linger(key, since) if self.is_same(key, since) => self.cut_off(key),
                 Alarm::Linger(..) => {} // Closed meanwhile.
                 Alarm::Idle(key) => self.expire_idle(key),
@@ -445,36 +400,16 @@ impl Server {
             .is_some_and(|connection| connection.since == since)
     }
 
-    fn arm(&mut self, after: Duration, alarm: Alarm) {
-        self.now = Instant::now();
-        self.deadlines.arm(self.now + after, alarm);
-    }
-
-    fn arm_idle(&mut self, key: usize, after: Duration) {
-        if self.idle_alarms.len() <= key {
-            self.idle_alarms.resize(key + 1, false);
-        }
-        if !std::mem::replace(&mut self.idle_alarms[key], true) {
-            self.arm(after, Alarm::Idle(key));
-        }
-    }
-
-    /// Ends a connection that has been silent for too long; looks again later
-    /// at one that has not: nothing is done for the timeout in between.
+    /// Ends the connection with this key, if there is one, if it has been
+    /// silent for too long.
     fn expire_idle(&mut self, key: usize) {
-        self.idle_alarms[key] = false;
-        let (Some(timeout), Some(connection)) = (self.idle_timeout, self.connections.get_mut(key))
-        else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let silence = connection.silence(self.common.now).unwrap_or(0);
-        let left = timeout.saturating_sub(Duration::from_millis(silence.into()));
-        if left.is_zero() {
+        let silence = connection.silence(self.common.now);
+        if self.alarms.is_idle(key, silence) {
             connection.drain(Cause::IdleTimeout);
             self.enqueue(key);
-            self.arm_idle(key, timeout);
-        } else {
-            self.arm_idle(key, left);
         }
     }
 
@@ -514,7 +449,7 @@ impl Server {
         self.accept_backlog();
         info!("{cause}: stopping ({} open)", self.connections.len());
         self.life = Life::Stopping;
-        self.arm(self.drain_timeout, Alarm::End);
+        self.alarms.set_end(self.drain_timeout);
         self.listeners.close();
         for key in self.keys() {
             self.connections[key].drain(Cause::Shutdown);
@@ -539,7 +474,7 @@ impl Server {
     fn totals(&self) -> Totals {
         let mut totals = Totals {
             open: self.connections.len(),
-            uptime: self.started.elapsed(),
+            uptime: self.alarms.uptime(),
             refused: self.admission.refused(),
             ..self.closed
         };
@@ -547,27 +482,6 @@ impl Server {
             totals.add(&connection.tally());
         }
         totals
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "modulo 2^32, as said there"
-)]
-fn tick(uptime: Duration) -> Tick {
-    uptime.as_millis() as Tick
-}
-
-/// The most connections, for which there must be descriptors.
-fn max_connections(config: &Config) -> usize {
-    let (wanted, possible) = (config.max_connections, connection_limit());
-    if wanted > possible {
-        warn!("at most {possible} connections rather than {wanted}: no more descriptors");
-    }
-    if wanted == 0 {
-        possible
-    } else {
-        wanted.min(possible)
     }
 }
 

@@ -204,6 +204,10 @@ fn nobody_is_silent_whose_line_waits_to_be_read() {
     for client in &clients {
         assert_eq!(read_exactly(client, 8), b"in time\n");
     }
+    // And nobody has been sent off.
+    for client in &clients {
+        echo(client, b"still here\n");
+    }
 }
 
 /// What it is owed is with the kernel, which waits for its window.

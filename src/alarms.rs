@@ -1,0 +1,152 @@
+//! What the server has to do later, and what time it is.
+//!
+//! The clock is read once per turn of the loop while anything has a deadline,
+//! and not at all while nothing has.
+
+use std::time::{Duration, Instant};
+
+use crate::connection::{LINGER, Tick};
+use crate::deadlines::Deadlines;
+
+/// How long accepting pauses when the system lacks resources, unless a
+/// connection closes before.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the server has deadlines for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Alarm {
+    /// Accepting goes on.
+    Resume,
+    /// The connection with this key has lingered long enough, if it is still
+    /// the one that was accepted then.
+    Linger(usize, Instant),
+    /// Whoever has this key may have been silent for too long.
+    Idle(usize),
+    /// Stopping has taken long enough.
+    End,
+}
+
+/// The alarms that are set.
+#[derive(Debug)]
+pub(crate) struct Alarms {
+    deadlines: Deadlines<Alarm>,
+    started: Instant,
+    /// The time after the last poll, or of the last alarm that was set.
+    now: Instant,
+    /// There is an alarm to resume.
+    resume: bool,
+    idle_timeout: Option<Duration>,
+    /// The keys that have an idle alarm. A connection leaves its alarm to the
+    /// next with its key, for which it only rings early: there are never more
+    /// than keys, however often they change hands.
+    idle: Vec<bool>,
+}
+
+impl Alarms {
+    pub fn new(idle_timeout: Option<Duration>) -> Alarms {
+        let now = Instant::now();
+        Alarms {
+            deadlines: Deadlines::new(),
+            started: now,
+            now,
+            resume: false,
+            idle_timeout,
+            idle: Vec::new(),
+        }
+    }
+
+    /// Time since the beginning.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// How long until the next alarm, if one is set.
+    pub fn wait(&self) -> Option<Duration> {
+        let next = self.deadlines.next()?;
+        Some(next.saturating_duration_since(self.now))
+    }
+
+    /// Whether anything has a deadline, and somebody may ask for the time.
+    pub fn is_any_set(&self) -> bool {
+        self.deadlines.next().is_some()
+    }
+
+    /// Reads the clock; returns the time as connections keep it.
+    pub fn read_clock(&mut self) -> Tick {
+        self.now = Instant::now();
+        self.tick()
+    }
+
+    /// Takes out one alarm that was due when the clock was read last.
+    pub fn pop_due(&mut self) -> Option<Alarm> {
+        let alarm = self.deadlines.pop_due(self.now)?;
+        match alarm {
+            Alarm::Resume => self.resume = false,
+            Alarm::Idle(key) => self.idle[key] = false,
+            Alarm::Linger(..) | Alarm::End => {}
+        }
+        Some(alarm)
+    }
+
+    /// Accepting has paused.
+    pub fn set_resume(&mut self) {
+        if !std::mem::replace(&mut self.resume, true) {
+            self.set(PAUSE, Alarm::Resume);
+        }
+    }
+
+    /// The connection with this key, accepted `since`, lingers.
+    pub fn set_linger(&mut self, key: usize, since: Instant) {
+        self.set(LINGER, Alarm::Linger(key, since));
+    }
+
+    /// The server stops.
+    pub fn set_end(&mut self, after: Duration) {
+        self.set(after, Alarm::End);
+    }
+
+    /// A connection gets this key; returns the time for it.
+    pub fn set_idle(&mut self, key: usize) -> Tick {
+        if let Some(timeout) = self.idle_timeout {
+            self.read_clock();
+            self.look_again(key, timeout);
+        }
+        self.tick()
+    }
+
+    /// Whether a connection that has been silent for so long (in milliseconds;
+    /// `None`: not to be judged) has been so for too long. Nothing is done for
+    /// the timeout before its alarm rings; and it will again, as it may turn
+    /// out not to have been silent.
+    pub fn is_idle(&mut self, key: usize, silence: Option<u32>) -> bool {
+        let Some(timeout) = self.idle_timeout else {
+            return false;
+        };
+        let silence = Duration::from_millis(silence.unwrap_or(0).into());
+        let left = timeout.saturating_sub(silence);
+        self.look_again(key, if left.is_zero() { timeout } else { left });
+        left.is_zero()
+    }
+
+    fn look_again(&mut self, key: usize, after: Duration) {
+        if self.idle.len() <= key {
+            self.idle.resize(key + 1, false);
+        }
+        if !std::mem::replace(&mut self.idle[key], true) {
+            self.set(after, Alarm::Idle(key));
+        }
+    }
+
+    fn set(&mut self, after: Duration, alarm: Alarm) {
+        self.now = Instant::now();
+        self.deadlines.arm(self.now + after, alarm);
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "modulo 2^32, as said where it is defined"
+    )]
+    fn tick(&self) -> Tick {
+        (self.now - self.started).as_millis() as Tick
+    }
+}
