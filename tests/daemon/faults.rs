@@ -339,7 +339,7 @@ fn log_to_a_stuck_terminal(stopped: bool) {
 #[test]
 fn a_stuck_stderr_does_not_keep_it_from_ending() {
     let (_reader, mut writer) = std::io::pipe().unwrap();
-    let mut child = {
+    let (mut child, _client) = {
         let (out, err) = (writer.try_clone().unwrap(), writer.try_clone().unwrap());
         let addr = {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -361,7 +361,7 @@ fn a_stuck_stderr_does_not_keep_it_from_ending() {
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
         assert_eq!(read_to_end(&client), b"", "a FIN: it is stopping");
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
-        child
+        (child, client)
     };
     let status = crate::support::wait_for("the end", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(1));

@@ -53,6 +53,8 @@ impl Daemon {
 
     /// Starts `command`, which runs the daemon, and waits until it listens.
     pub fn spawn(command: &mut Command) -> Daemon {
+        // For all the tests that run at the same time.
+        raise_descriptor_limit(4096);
         let mut child = command
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
@@ -240,15 +242,14 @@ pub fn reset(client: TcpStream) {
     drop(client);
 }
 
-/// Lets this process, and the daemons that it starts, have so many descriptors.
-pub fn raise_descriptor_limit(to: usize) {
-    let limit = getrlimit(Resource::Nofile);
-    let current = limit
-        .current
-        .map_or(usize::MAX, |n| usize::try_from(n).unwrap());
+/// Lets this process have all the descriptors it may, at least so many.
+pub fn raise_descriptor_limit(least: usize) {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let enough = maximum.is_none_or(|maximum| maximum >= least as u64);
+    assert!(enough, "the hard limit on descriptors is under {least}");
     let raised = Rlimit {
-        current: Some(current.max(to) as u64),
-        maximum: limit.maximum,
+        current: maximum,
+        maximum,
     };
     setrlimit(Resource::Nofile, raised).expect("the hard limit allows it");
 }
