@@ -184,7 +184,11 @@ impl Trace {
         assert_eq!(data_in, counted(In, true), "{self}");
         assert_eq!(data_out, counted(Out, true), "{self}");
         assert_eq!(retransmitted, self.sent_again(Out) as u64, "{self}");
-        assert_eq!(outgoing, counted(Out, false) - 1, "{self}");
+        // After a lot of data the FIN may have gone before the close: the server
+        // sends it when the kernel has not sent all yet, and waits.
+        let fin = u64::from(of_the_close.is_some() && self.data(Out) >= 1000);
+        let sent = counted(Out, false) - 1;
+        assert!((sent..=sent + fin).contains(&outgoing), "{self}");
         // ACKs of what the server sent last may come in after the record: of a
         // FIN that went before the close, and of data if there was a lot.
         let all = counted(In, false);
