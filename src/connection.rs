@@ -79,7 +79,7 @@ pub(crate) enum Verdict {
 }
 
 /// What an event says, as far as it matters here.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Readiness {
     /// A read will find something: data, the peer's FIN or an error.
     pub readable: bool,

@@ -8,13 +8,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use socket2::SockRef;
 
 use crate::namespace::in_private_network;
 use crate::packets::recorded;
 use crate::pcap::{FIN, RST, SYN, Segment, segments};
-use crate::support::{Daemon, converse, echo, read_exactly, read_to_end, wait_for, wait_until};
+use crate::support::{
+    Daemon, converse, echo, read_exactly, read_to_end, send_signal, wait_for, wait_until,
+};
 
 macro_rules! captured {
     ($($(#[doc = $doc:literal])* fn $name:ident() $body:block)*) => {$(
@@ -95,8 +97,7 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.tcpdump.id()).unwrap()).unwrap();
-        let _ = kill_process(pid, Signal::INT);
+        send_signal(self.tcpdump.id(), Signal::INT);
         let _ = self.tcpdump.wait();
         let _ = fs::remove_file(&self.file);
     }

@@ -116,10 +116,7 @@ fn a_line_and_a_fin_that_arrive_together_are_both_seen() {
 /// Waits until `sessions` are closed; then there are as many descriptors as
 /// `before` and no socket waits to be closed.
 fn nothing_is_left_of(daemon: &Daemon, sessions: usize, before: usize) {
-    wait_until("all sessions to be closed", || {
-        let is_closing = |line: &&String| line.contains(" closed by ");
-        daemon.log().iter().filter(is_closing).count() == sessions
-    });
+    daemon.wait_for_closes(sessions);
     wait_until("the descriptors to be back at the start", || {
         daemon.descriptors() == before
     });

@@ -2,7 +2,6 @@
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
@@ -10,7 +9,9 @@ use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Action, tcflow};
 
-use crate::support::{BINARY, Daemon, connect, converse, echo, read_to_end, strace, wait_until};
+use crate::support::{
+    BINARY, Daemon, connect, converse, echo, read_to_end, send_signal, spawn_unheard, strace,
+};
 
 /// Has the daemon's next call of `call` fail with `errno` while `work` is done.
 fn inject(daemon: &Daemon, call: &str, errno: &str, work: impl FnOnce()) {
@@ -211,19 +212,9 @@ fn an_error_of_the_logs_write_costs_records() {
 
 /// Starts the daemon with its log going to `stdout`, which may not take it.
 fn with_log_to(stdout: Stdio) -> (Child, std::net::SocketAddr) {
-    let addr = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap()
-    };
-    let child = Command::new(BINARY)
-        .args(["-v", "--listen", &addr.to_string()])
-        .env_remove("RUST_LOG")
-        .stdout(stdout)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_until("the daemon to listen", || TcpStream::connect(addr).is_ok());
-    (child, addr)
+    let mut command = Command::new(BINARY);
+    command.arg("-v").env_remove("RUST_LOG");
+    spawn_unheard(command.stdout(stdout).stderr(Stdio::piped()))
 }
 
 /// Two thousand lines and a hundred sessions: records enough to fill a pipe.
@@ -239,9 +230,7 @@ fn use_it(addr: std::net::SocketAddr) {
 
 /// Stops it and returns what it wrote to stderr.
 fn stop(mut child: Child) -> String {
-    let pid = i32::try_from(child.id()).unwrap();
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    send_signal(child.id(), Signal::TERM);
     let status = crate::support::wait_for("the end", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
     let mut text = String::new();
@@ -341,26 +330,17 @@ fn a_stuck_stderr_does_not_keep_it_from_ending() {
     let (_reader, mut writer) = std::io::pipe().unwrap();
     let (mut child, _client) = {
         let (out, err) = (writer.try_clone().unwrap(), writer.try_clone().unwrap());
-        let addr = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap()
-        };
-        let child = Command::new(BINARY)
-            .args(["--listen", &addr.to_string(), "--drain-timeout", "1000"])
-            .stdout(out)
-            .stderr(err)
-            .spawn()
-            .unwrap();
-        wait_until("the daemon to listen", || TcpStream::connect(addr).is_ok());
+        let mut command = Command::new(BINARY);
+        command.args(["--drain-timeout", "1000"]);
+        let (child, addr) = spawn_unheard(command.stdout(out).stderr(err));
         let client = connect(addr);
         echo(&client, b"hello\n");
         // 4 KiB at a time, until the pipe takes no more.
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
         while writer.write(&[b'x'; 4096]).is_ok() {}
-        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        send_signal(child.id(), Signal::TERM);
         assert_eq!(read_to_end(&client), b"", "a FIN: it is stopping");
-        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        send_signal(child.id(), Signal::TERM);
         (child, client)
     };
     let status = crate::support::wait_for("the end", || child.try_wait().unwrap());

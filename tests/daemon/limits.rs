@@ -64,10 +64,7 @@ fn nobody_is_warned_of_a_pause_that_nobody_has_to_wait_for() {
     let daemon = Daemon::start_with(&["--max-connections", "1"]);
     for done in 1..=20 {
         echo(&daemon.connect(), b"hello\n");
-        wait_until("the close", || {
-            let is_closing = |line: &&String| line.contains(" closed by ");
-            daemon.log().iter().filter(is_closing).count() == done
-        });
+        daemon.wait_for_closes(done);
     }
     assert_eq!(warnings(&daemon.stop()), 0);
 }
@@ -85,10 +82,7 @@ fn at_the_limit_the_listeners_take_turns() {
     // Each close makes room for one; at the latest the second is its turn.
     for done in 1..=4 {
         drop(on_first.remove(0));
-        wait_until("the close", || {
-            let is_closing = |line: &&String| line.contains(" closed by ");
-            daemon.log().iter().filter(is_closing).count() == done
-        });
+        daemon.wait_for_closes(done);
     }
     daemon.wait_for_record(&format!("{local} connected"));
     echo(&on_second, b"hello\n");

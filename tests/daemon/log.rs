@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use crate::support::{BINARY, Daemon, converse, echo, read_to_end, wait_until};
+use crate::support::{BINARY, Daemon, converse, echo, read_to_end, spawn_unheard};
 
 /// What a record says after its timestamp, which is checked for its form.
 fn text(record: &str) -> &str {
@@ -101,20 +101,14 @@ fn each_message_is_logged_only_when_asked_for_and_each_event_with_vv() {
     }
 }
 
-/// Starts the daemon where its log does not say when it listens.
-fn mute(command: &mut Command) -> (std::process::Child, std::net::SocketAddr) {
-    let addr = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap()
-    };
-    let child = command
-        .args(["--listen", &addr.to_string()])
-        .spawn()
-        .unwrap();
-    wait_until("the daemon to listen", || {
-        std::net::TcpStream::connect(addr).is_ok()
-    });
-    (child, addr)
+/// Ends the daemon; returns all that it wrote to its stdout, a pipe.
+fn log_of(mut child: Child) -> String {
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut log = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_to_string(&mut log).unwrap();
+    log
 }
 
 #[test]
@@ -123,19 +117,11 @@ fn quiet_logs_warnings_only() {
     command
         .args(["-q", "--max-line", "5"])
         .stdout(Stdio::piped());
-    let (mut child, addr) = mute(command.env_remove("RUST_LOG"));
+    let (child, addr) = spawn_unheard(command.env_remove("RUST_LOG"));
     let mut client = crate::support::connect(addr);
     client.write_all(b"too long\n").unwrap();
     assert_eq!(read_to_end(&client), b"");
-    child.kill().unwrap();
-    let mut log = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut log)
-        .unwrap();
-    child.wait().unwrap();
+    let log = log_of(child);
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains(" WARN  [echoline] 127.0.0.1:"), "{log}");
 }
@@ -147,17 +133,9 @@ fn rust_log_overrides_the_level() {
         .arg("-vv")
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped());
-    let (mut child, addr) = mute(&mut command);
+    let (child, addr) = spawn_unheard(&mut command);
     converse(&crate::support::connect(addr), b"hello\n");
-    child.kill().unwrap();
-    let mut log = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut log)
-        .unwrap();
-    child.wait().unwrap();
+    let log = log_of(child);
     assert_eq!(log, "");
 }
 
@@ -173,7 +151,7 @@ fn records_have_no_timestamp_where_the_journal_adds_one() {
         .env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()))
         .env_remove("RUST_LOG")
         .stdout(theirs);
-    let (mut child, addr) = mute(&mut command);
+    let (mut child, addr) = spawn_unheard(&mut command);
     drop(command);
     child.kill().unwrap();
     child.wait().unwrap();

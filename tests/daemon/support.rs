@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -99,13 +99,20 @@ impl Daemon {
         self.wait_for_record(&format!("{local} closed by "))
     }
 
+    /// Waits until so many connections are recorded as closed.
+    pub fn wait_for_closes(&self, count: usize) {
+        wait_until("the closing records", || {
+            let is_closing = |line: &&String| line.contains(" closed by ");
+            self.log().iter().filter(is_closing).count() == count
+        });
+    }
+
     pub fn connect(&self) -> TcpStream {
         connect(self.addr)
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
-        kill_process(pid, signal).expect("the daemon is there to take a signal");
+        send_signal(self.pid(), signal);
     }
 
     /// All that it wrote to stderr, if that is a pipe; after its end.
@@ -169,6 +176,26 @@ impl Drop for Daemon {
             eprintln!("the daemon's log:\n{}", self.log().join("\n"));
         }
     }
+}
+
+/// Signals a process that the test has started.
+pub fn send_signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).expect("the process is there to take a signal");
+}
+
+/// Runs `command`, which runs the daemon, where its log cannot be asked for the
+/// address; returns the address that it was told instead.
+pub fn spawn_unheard(command: &mut Command) -> (Child, SocketAddr) {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = free.local_addr().unwrap();
+    drop(free);
+    let child = command
+        .args(["--listen", &addr.to_string()])
+        .spawn()
+        .unwrap();
+    wait_until("the daemon to listen", || TcpStream::connect(addr).is_ok());
+    (child, addr)
 }
 
 /// A client whose every call fails rather than hang.
@@ -270,8 +297,7 @@ pub fn strace(pid: u32, args: &[&str], work: impl FnOnce()) -> String {
         !status.contains("TracerPid:\t0\n")
     });
     work();
-    let strace_pid = Pid::from_raw(i32::try_from(strace.id()).unwrap()).unwrap();
-    kill_process(strace_pid, Signal::INT).unwrap();
+    send_signal(strace.id(), Signal::INT);
     strace.wait().unwrap();
     let written = fs::read_to_string(&file).unwrap();
     fs::remove_file(&file).unwrap();
