@@ -113,6 +113,13 @@ impl Daemon {
 
     pub fn signal(&self, signal: Signal) {
         send_signal(self.pid(), signal);
+        if signal == Signal::STOP {
+            // It may still be at work on another processor (proc_pid_stat(5)).
+            wait_until("the daemon to stand still", || {
+                let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+                stat.contains(") T ")
+            });
+        }
     }
 
     /// All that it wrote to stderr, if that is a pipe; after its end.
