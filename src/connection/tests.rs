@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::packets::Snapshot;
 use crate::socket::{END_OF_RECORD, MORE};
+use rustix::net::SendFlags;
 
 /// What the socket does when it is read.
 #[derive(Debug, Clone)]
@@ -74,11 +75,11 @@ impl Socket for Script {
         Ok(n)
     }
 
-    fn send(&self, bytes: &[u8], flags: std::ffi::c_int) -> io::Result<usize> {
+    fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
         assert!(!bytes.is_empty());
         assert!(!self.finished.get(), "write after our FIN");
         assert!(!self.failed.get(), "write after a failure");
-        if flags & END_OF_RECORD != 0 {
+        if flags.contains(END_OF_RECORD) {
             let newlines = memchr::memchr_iter(b'\n', bytes).count();
             assert_eq!((newlines, bytes.last()), (1, Some(&b'\n')), "one line");
         }
@@ -97,7 +98,7 @@ impl Socket for Script {
         };
         self.owes.set(n < bytes.len());
         self.echoed.borrow_mut().extend_from_slice(&bytes[..n]);
-        if flags & MORE == 0 && flags & END_OF_RECORD == 0 && n == bytes.len() {
+        if !flags.intersects(MORE | END_OF_RECORD) && n == bytes.len() {
             assert_eq!(bytes.last(), Some(&b'\n'), "whole lines");
         }
         Ok(n)
