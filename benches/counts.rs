@@ -1,0 +1,85 @@
+//! Figures that do not vary: system calls and instructions.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::load::{Exchange, Load};
+use crate::peers::Peer;
+use crate::process::{DEADLINE, Process};
+
+/// Whether system calls can be counted here.
+pub fn has_strace() -> bool {
+    Command::new("strace")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok()
+}
+
+/// System calls of `server` for each of what `work` counts, counted with strace.
+pub fn system_calls(server: &Process, work: impl FnOnce() -> io::Result<u64>) -> io::Result<f64> {
+    let mut strace = Command::new("strace")
+        .args([
+            "-f",
+            "-c",
+            "-U",
+            "calls,name",
+            "-p",
+            &server.pid().to_string(),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let started = Instant::now();
+    while server.status("TracerPid:").as_deref() == Some("0") {
+        if strace.try_wait()?.is_some() || started.elapsed() > DEADLINE {
+            return Err(io::Error::other("strace does not attach"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let count = work()?;
+    kill_process(Pid::from_child(&strace), Signal::INT)?;
+    let table = strace.wait_with_output()?.stderr;
+    let total = BufReader::new(&*table)
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| {
+            let calls = line.trim().strip_suffix("total")?;
+            calls.trim().parse::<u64>().ok()
+        });
+    let total = total.ok_or_else(|| io::Error::other("strace counts nothing"))?;
+    Ok(total as f64 / count as f64)
+}
+
+/// Instructions in user space per ping-pong line of 16 bytes: what callgrind
+/// counts for a long exchange and not for a short one.
+pub fn instructions(peer: &Peer) -> io::Result<f64> {
+    let (few, many) = (collect(peer, 1_000)?, collect(peer, 11_000)?);
+    Ok((many - few) as f64 / 10_000.0)
+}
+
+fn collect(peer: &Peer, lines: u64) -> io::Result<u64> {
+    let profile = format!("{}/callgrind.{}", env!("CARGO_TARGET_TMPDIR"), peer.name);
+    let out = format!("--callgrind-out-file={profile}");
+    let mut server = Process::start_in(peer, &["valgrind", "--tool=callgrind", &out])?;
+    let exchange = Exchange {
+        connections: 1,
+        lines: 1,
+        line_len: 16,
+    };
+    let mut load = Load::connect(server.addr, exchange)?;
+    for _ in 0..lines {
+        load.run(Duration::ZERO, false, || {})?;
+    }
+    drop(load);
+    server.stop()?;
+    let text = fs::read_to_string(&profile)?;
+    fs::remove_file(&profile)?;
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
+    total
+        .and_then(|total| total.trim().parse().ok())
+        .ok_or_else(|| io::Error::other("callgrind counts nothing"))
+}
