@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connection::{LINGER, Tick};
+use crate::connection::{LINGER, Moment, Tick};
 use crate::deadlines::Deadlines;
 
 /// How long accepting pauses when the system lacks resources, unless a
@@ -19,7 +19,7 @@ pub(crate) enum Alarm {
     Resume,
     /// The connection with this key has lingered long enough, if it is still
     /// the one that was accepted then.
-    Linger(usize, Instant),
+    Linger(usize, Moment),
     /// Whoever has this key may have been silent for too long.
     Idle(usize),
     /// Stopping has taken long enough.
@@ -60,6 +60,15 @@ impl Alarms {
         self.started.elapsed()
     }
 
+    /// The time as what lasts is measured.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "centuries, as said where it is defined"
+    )]
+    pub fn moment(&self) -> Moment {
+        self.uptime().as_nanos() as Moment
+    }
+
     /// How long until the next alarm, if one is set.
     pub fn wait(&self) -> Option<Duration> {
         let next = self.deadlines.next()?;
@@ -96,7 +105,7 @@ impl Alarms {
     }
 
     /// The connection with this key, accepted `since`, lingers.
-    pub fn set_linger(&mut self, key: usize, since: Instant) {
+    pub fn set_linger(&mut self, key: usize, since: Moment) {
         self.set(LINGER, Alarm::Linger(key, since));
     }
 

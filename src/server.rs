@@ -15,7 +15,7 @@ use slab::Slab;
 use crate::admission::Admission;
 use crate::alarms::{Alarm, Alarms};
 use crate::config::Config;
-use crate::connection::{Common, Connection, Verdict};
+use crate::connection::{Common, Connection, Moment, Verdict};
 use crate::descriptors::possible_connections;
 use crate::ending::{Cause, Ending, Reason};
 use crate::listener::{Accepted, BACKLOG, Listeners, explain};
@@ -356,7 +356,8 @@ impl Server {
             return;
         }
         let now = self.alarms.set_idle(key);
-        entry.insert(Connection::new(stream, peer, now));
+        let since = self.alarms.moment();
+        entry.insert(Connection::new(stream, peer, since, now));
         self.closed.accepted += 1;
         info!("{peer} connected ({} open)", self.connections.len());
     }
@@ -366,7 +367,7 @@ impl Server {
         let mut connection = self.connections.remove(key);
         let tally = Tally {
             packets: ending.packets,
-            ..connection.tally()
+            ..connection.tally(self.alarms.moment())
         };
         if let Err(e) = self.poll.registry().deregister(&mut connection.stream) {
             warn!("{} cannot deregister: {e}", connection.peer);
@@ -394,7 +395,7 @@ impl Server {
     }
 
     /// Whether the connection with this key is still the one accepted `since`.
-    fn is_same(&self, key: usize, since: Instant) -> bool {
+    fn is_same(&self, key: usize, since: Moment) -> bool {
         self.connections
             .get(key)
             .is_some_and(|connection| connection.since == since)
@@ -478,8 +479,9 @@ impl Server {
             refused: self.admission.refused(),
             ..self.closed
         };
+        let now = self.alarms.moment();
         for (_, connection) in &self.connections {
-            totals.add(&connection.tally());
+            totals.add(&connection.tally(now));
         }
         totals
     }

@@ -222,7 +222,7 @@ fn play(case: Case) -> Result<(), TestCaseError> {
         now: 0,
     };
     let peer = "127.0.0.1:1".parse().unwrap();
-    let mut connection = Connection::new(script, peer, 0);
+    let mut connection = Connection::new(script, peer, 0, 0);
     let event = Readiness {
         readable: true,
         short_reads_lie: case.short_reads_lie,

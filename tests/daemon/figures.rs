@@ -136,7 +136,7 @@ fn the_binary_and_its_memory_at_the_start_are_small() {
 
 #[test]
 #[ignore = "needs 10,100 file descriptors and a release build"]
-fn an_idle_connection_takes_at_most_160_bytes() {
+fn an_idle_connection_takes_at_most_144_bytes() {
     const CLIENTS: usize = 10_000;
     needs_release_build();
     raise_descriptor_limit(CLIENTS + 100);
@@ -154,7 +154,7 @@ fn an_idle_connection_takes_at_most_160_bytes() {
     let grown = daemon.rss() - before;
     println!("{grown} bytes of RSS for {CLIENTS} idle connections");
     drop(clients);
-    assert!(grown <= 160 * CLIENTS, "{grown}");
+    assert!(grown <= 144 * CLIENTS, "{grown}");
 }
 
 fn needs_release_build() {
