@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,15 +33,8 @@ pub fn system_calls(server: &Process, work: impl FnOnce() -> io::Result<u64>) ->
         ])
         .stderr(Stdio::piped())
         .spawn()?;
-    let started = Instant::now();
-    while server.status("TracerPid:").as_deref() == Some("0") {
-        if strace.try_wait()?.is_some() || started.elapsed() > DEADLINE {
-            return Err(io::Error::other("strace does not attach"));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let count = work()?;
-    kill_process(Pid::from_child(&strace), Signal::INT)?;
+    let count = attached(server, &mut strace).and_then(|()| work());
+    let _ = kill_process(Pid::from_child(&strace), Signal::INT);
     let table = strace.wait_with_output()?.stderr;
     let total = BufReader::new(&*table)
         .lines()
@@ -51,7 +44,19 @@ pub fn system_calls(server: &Process, work: impl FnOnce() -> io::Result<u64>) ->
             calls.trim().parse::<u64>().ok()
         });
     let total = total.ok_or_else(|| io::Error::other("strace counts nothing"))?;
-    Ok(total as f64 / count as f64)
+    Ok(total as f64 / count? as f64)
+}
+
+/// Waits until `strace` has attached to the server.
+fn attached(server: &Process, strace: &mut Child) -> io::Result<()> {
+    let started = Instant::now();
+    while server.status("TracerPid:").as_deref() == Some("0") {
+        if strace.try_wait()?.is_some() || started.elapsed() > DEADLINE {
+            return Err(io::Error::other("strace does not attach"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Instructions in user space per ping-pong line of 16 bytes: what callgrind

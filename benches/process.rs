@@ -3,13 +3,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::time::ClockId;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::peers::Peer;
@@ -43,7 +42,6 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(Stdio::null());
-        command.process_group(0); // To be ended with all its children.
         let child = on(Side::Server, || command.spawn())?;
         let mut process = Process {
             child,
@@ -92,14 +90,14 @@ impl Process {
         Some(value.trim().to_owned())
     }
 
-    /// Ends it and waits for that.
+    /// Ends it and waits for that. Children that serve a connection end with it.
     pub fn stop(&mut self) -> io::Result<()> {
-        let group = Pid::from_child(&self.child);
-        kill_process_group(group, Signal::TERM)?;
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM)?;
         let asked = Instant::now();
         while self.child.try_wait()?.is_none() {
             if asked.elapsed() > DEADLINE {
-                kill_process_group(group, Signal::KILL)?;
+                kill_process(pid, Signal::KILL)?;
             }
             thread::sleep(Duration::from_millis(1));
         }

@@ -30,12 +30,13 @@ pub fn beside_a_flood(server: &Process, duration: Duration) -> io::Result<Vec<Du
     client.set_read_timeout(Some(DEADLINE))?;
     let flooding = thread::spawn(move || flood.run(duration, false, || {}));
     let mut latencies = Vec::new();
-    while !flooding.is_finished() {
-        latencies.push(ping(&client)?);
+    let mut quiet = Ok(());
+    while !flooding.is_finished() && quiet.is_ok() {
+        quiet = ping(&client).map(|latency| latencies.push(latency));
         thread::sleep(PAUSE);
     }
     flooding.join().expect("the load does not panic")?;
-    Ok(latencies)
+    quiet.map(|()| latencies)
 }
 
 fn ping(mut client: &TcpStream) -> io::Result<Duration> {

@@ -28,9 +28,9 @@ pub(crate) const MORE: SendFlags = SendFlags::empty();
 
 /// A peer that is gone is an error, and no signal (`SIGPIPE`; where it can be
 /// had for a socket only, mio sets that).
-#[cfg(target_os = "linux")]
+#[cfg(not(target_vendor = "apple"))]
 const QUIETLY: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_vendor = "apple")]
 const QUIETLY: SendFlags = SendFlags::empty();
 
 /// What a connection needs of its socket; all of it returns at once.
