@@ -1,7 +1,7 @@
 //! Figures that do not vary: system calls and instructions.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,11 @@ use crate::load::{Exchange, Load};
 use crate::peers::Peer;
 use crate::process::{DEADLINE, Process};
 
-/// Whether system calls can be counted here.
-pub fn has_strace() -> bool {
-    Command::new("strace")
-        .arg("-V")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok()
-}
-
 /// System calls of `server` for each of what `work` counts, counted with strace.
+///
+/// # Errors
+///
+/// When strace is not there or may not attach; those of `work`.
 pub fn system_calls(server: &Process, work: impl FnOnce() -> io::Result<u64>) -> io::Result<f64> {
     let mut strace = Command::new("strace")
         .args([
@@ -36,13 +31,10 @@ pub fn system_calls(server: &Process, work: impl FnOnce() -> io::Result<u64>) ->
     let count = attached(server, &mut strace).and_then(|()| work());
     let _ = kill_process(Pid::from_child(&strace), Signal::INT);
     let table = strace.wait_with_output()?.stderr;
-    let total = BufReader::new(&*table)
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| {
-            let calls = line.trim().strip_suffix("total")?;
-            calls.trim().parse::<u64>().ok()
-        });
+    let total = String::from_utf8_lossy(&table).lines().find_map(|line| {
+        let calls = line.trim().strip_suffix("total")?;
+        calls.trim().parse::<u64>().ok()
+    });
     let total = total.ok_or_else(|| io::Error::other("strace counts nothing"))?;
     Ok(total as f64 / count? as f64)
 }

@@ -163,21 +163,14 @@ impl Load {
         Ok(slice)
     }
 
-    /// What the kernel counted on the clients' side, of all connections.
-    pub fn packets(&self) -> Packets {
-        let mut sum = Packets::default();
-        for packets in self
+    /// Segments with data that the clients have received, as the kernel counted
+    /// them.
+    pub fn data_packets(&self) -> u64 {
+        let packets = self
             .clients
             .iter()
-            .filter_map(|client| Packets::of(&client.stream))
-        {
-            sum.incoming += packets.incoming;
-            sum.data_in += packets.data_in;
-            sum.outgoing += packets.outgoing;
-            sum.data_out += packets.data_out;
-            sum.retransmitted += packets.retransmitted;
-        }
-        sum
+            .filter_map(|client| Packets::of(&client.stream));
+        packets.map(|packets| packets.data_in).sum()
     }
 }
 

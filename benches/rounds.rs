@@ -95,17 +95,13 @@ fn throughput(
     let slice = load.run(plan.slice, false, || after = server.cpu())?;
     add_rate(row, round, slice.lines, slice.elapsed, before.zip(after));
     let all_lines = (warm_up.all_lines + slice.all_lines) as f64;
-    row.add(
-        Kind::Packets,
-        round,
-        load.packets().data_in as f64 / all_lines,
-    );
+    row.add(Kind::Packets, round, load.data_packets() as f64 / all_lines);
     row.add(
         Kind::Rss,
         round,
         server.rss().map(|rss| rss as f64 / 1024.0),
     );
-    if round == 0 && server.cpu().is_some() && counts::has_strace() {
+    if round == 0 && before.is_some() {
         let work = || Ok(load.run(plan.slice, false, || {})?.all_lines);
         row.add(Kind::Calls, round, counts::system_calls(server, work).ok());
     }
@@ -116,7 +112,7 @@ fn sessions(server: &Process, row: &mut Row, round: usize, plan: &Plan) -> io::R
     let before = server.cpu();
     let (sessions, elapsed) = crate::sessions::run(server.addr, plan.sessions, plan.slice)?;
     add_rate(row, round, sessions, elapsed, before.zip(server.cpu()));
-    if round == 0 && before.is_some() && counts::has_strace() {
+    if round == 0 && before.is_some() {
         let work = || Ok(crate::sessions::run(server.addr, plan.sessions, plan.slice)?.0);
         row.add(Kind::Calls, round, counts::system_calls(server, work).ok());
     }
