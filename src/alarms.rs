@@ -12,6 +12,10 @@ use crate::deadlines::Deadlines;
 /// connection closes before.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The difference of two readings in whole milliseconds may be this much more
+/// than the time between them.
+const RESOLUTION: Duration = Duration::from_millis(1);
+
 /// What the server has deadlines for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Alarm {
@@ -110,34 +114,35 @@ impl Alarms {
     }
 
     /// The server stops.
-    pub fn set_end(&mut self, after: Duration) {
-        self.set(after, Alarm::End);
+    pub fn set_end(&mut self, at: Instant) {
+        self.now = Instant::now();
+        self.deadlines.arm(at, Alarm::End);
     }
 
     /// A connection gets this key; returns the time for it.
     pub fn set_idle(&mut self, key: usize) -> Tick {
         if let Some(timeout) = self.idle_timeout {
             self.read_clock();
-            self.look_again(key, timeout);
+            self.arm_idle(key, timeout + RESOLUTION);
         }
         self.tick()
     }
 
-    /// Whether a connection that has been silent for so long (in milliseconds;
-    /// `None`: not to be judged) has been so for too long. Nothing is done for
-    /// the timeout before its alarm rings; and it will again, as it may turn
-    /// out not to have been silent.
-    pub fn is_idle(&mut self, key: usize, silence: Option<u32>) -> bool {
+    /// Whether a connection that has been idle for `idle_for` milliseconds has
+    /// been so for too long. Arms its timer again in any case: the connection
+    /// goes on if input turns out to be waiting.
+    pub fn is_idle(&mut self, key: usize, idle_for: u32) -> bool {
         let Some(timeout) = self.idle_timeout else {
             return false;
         };
-        let silence = Duration::from_millis(silence.unwrap_or(0).into());
-        let left = timeout.saturating_sub(silence);
-        self.look_again(key, if left.is_zero() { timeout } else { left });
+        let idle_for = Duration::from_millis(idle_for.into());
+        let left = (timeout + RESOLUTION).saturating_sub(idle_for);
+        let next = if left.is_zero() { timeout } else { left };
+        self.arm_idle(key, next);
         left.is_zero()
     }
 
-    fn look_again(&mut self, key: usize, after: Duration) {
+    fn arm_idle(&mut self, key: usize, after: Duration) {
         if self.idle.len() <= key {
             self.idle.resize(key + 1, false);
         }

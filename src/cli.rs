@@ -9,11 +9,12 @@ use log::LevelFilter;
 
 const AFTER_HELP: &str = "\
 Signals:
-  SIGINT, SIGTERM, SIGHUP  stop cleanly; a second one: at once
-  SIGUSR1                  log the totals
+  SIGINT, SIGTERM, SIGHUP  stop cleanly; a second one: at once. SIGHUP stays
+                           ignored where nohup has it ignored
+  SIGUSR1                  log the totals, at every log level
 
 Exit status: 0 after a clean stop, 1 when the server could not run, 2 for wrong
-usage. RUST_LOG=<error|warn|info|debug|trace> overrides the log level.";
+usage. RUST_LOG=<off|error|warn|info|debug|trace> overrides the log level.";
 
 /// TCP line echo daemon: one echoed line, one packet.
 #[derive(Debug, Parser)]
@@ -87,6 +88,14 @@ pub struct Cli {
     /// Log warnings and errors only
     #[arg(short, long)]
     quiet: bool,
+
+    /// Do not log connections that never send a byte
+    #[arg(long)]
+    no_log_empty: bool,
+
+    /// How much is logged: as `RUST_LOG` says, or else the options.
+    #[arg(skip = LevelFilter::Info)]
+    pub log_level: LevelFilter,
 }
 
 fn timeout() -> RangedU64ValueParser {
@@ -106,12 +115,12 @@ impl Cli {
         config.idle_timeout = unless_zero(self.idle_timeout);
         config.send_timeout = unless_zero(self.send_timeout);
         config.busy_poll = Duration::from_micros(self.busy_poll.into());
+        config.log_empty = !self.no_log_empty;
         config.drain_timeout = Duration::from_secs(self.drain_timeout);
         config
     }
 
-    /// How much is logged.
-    pub fn log_level(&self) -> LevelFilter {
+    fn level_of_options(&self) -> LevelFilter {
         match (self.quiet, self.verbose) {
             (true, _) => LevelFilter::Warn,
             (false, 0) => LevelFilter::Info,
@@ -121,10 +130,24 @@ impl Cli {
     }
 }
 
+/// The level that `RUST_LOG` names, if it is set and not empty.
+fn level_of_environment() -> Result<Option<LevelFilter>, String> {
+    let Some(value) = std::env::var_os("RUST_LOG").filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let level = value.to_str().and_then(|value| value.parse().ok());
+    level.map(Some).ok_or_else(|| {
+        format!(
+            "invalid value '{}' for RUST_LOG: not one of off, error, warn, info, debug, trace",
+            value.to_string_lossy().escape_debug()
+        )
+    })
+}
+
 /// The command line as given. Otherwise what to say instead of running: help
 /// or the version (`Ok`), or what is wrong with the command line, in one line.
 pub fn parse() -> Result<Cli, Result<String, String>> {
-    Cli::try_parse().map_err(|e| {
+    let mut cli = Cli::try_parse().map_err(|e| {
         let text = e.to_string();
         if !e.use_stderr() {
             return Ok(text);
@@ -133,5 +156,8 @@ pub fn parse() -> Result<Cli, Result<String, String>> {
         let what = what.strip_prefix("error: ").unwrap_or(what);
         let what = what.replace('\n', "\\n");
         Err(format!("{what} (see echoline --help)"))
-    })
+    })?;
+    let level = level_of_environment().map_err(Err)?;
+    cli.log_level = level.unwrap_or_else(|| cli.level_of_options());
+    Ok(cli)
 }

@@ -28,13 +28,13 @@ pub struct Config {
     /// Default: as few segments as will do.
     pub packet_per_line: bool,
     /// The most connections at a time; 0, the default: as many as the limit on
-    /// file descriptors allows, less a reserve of 32. Who comes when there are
-    /// as many waits in the backlog.
+    /// file descriptors allows, less what is open when the server is bound, and
+    /// 16. Connections above the limit wait in the listen backlog.
     pub max_connections: usize,
     /// The most connections at a time from one address; 0, the default: no
     /// limit. Who is over it is closed at once.
     pub max_per_ip: usize,
-    /// Ends a connection that sends nothing for so long, up to
+    /// Ends a connection that sends nothing for so long, 1 ms up to
     /// [`MAX_TIMEOUT`]; `None`, the default: never.
     pub idle_timeout: Option<Duration>,
     /// Drops a peer that acknowledges or takes nothing for so long while it is
@@ -45,9 +45,18 @@ pub struct Config {
     /// [`MAX_TIMEOUT`]; zero, the default: not at all. It spares the sender the
     /// time to wake the server, and costs a processor meanwhile.
     pub busy_poll: Duration,
+    /// Whether connections are logged that never send a byte, as the probes of
+    /// load balancers do; default true. If not, a connection is logged as
+    /// connected at its first byte, and one that ends without is logged at debug
+    /// level only.
+    pub log_empty: bool,
     /// How long stopping may take, up to [`MAX_TIMEOUT`]; default 5 s.
     pub drain_timeout: Duration,
 }
+
+/// The least idle or send timeout: both are counted in milliseconds, and of
+/// these 0 would mean something else (`TCP_USER_TIMEOUT`, tcp(7)).
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// The largest timeout: 2,000,000 s, some 23 days.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(2_000_000);
@@ -69,6 +78,7 @@ impl Default for Config {
             idle_timeout: None,
             send_timeout: Some(Duration::from_secs(60)),
             busy_poll: Duration::ZERO,
+            log_empty: true,
             drain_timeout: Duration::from_secs(5),
         }
     }
@@ -90,6 +100,11 @@ impl Config {
         if all.any(|timeout| timeout > MAX_TIMEOUT) {
             return invalid(format!("a timeout is over {} s", MAX_TIMEOUT.as_secs()));
         }
+        for (name, timeout) in [("idle_timeout", optional[0]), ("send_timeout", optional[1])] {
+            if timeout.is_some_and(|timeout| timeout < MIN_TIMEOUT) {
+                return invalid(format!("{name} is under 1 ms; None turns it off"));
+            }
+        }
         Ok(())
     }
 }
@@ -97,7 +112,8 @@ impl Config {
 /// An address to listen on, written `HOST:PORT`.
 ///
 /// The host is an IPv4 address, an IPv6 address in brackets, `localhost`
-/// (127.0.0.1 and `::1`) or a name to resolve. Port 0 lets the kernel choose.
+/// (127.0.0.1 and `::1`) or a name to resolve. Without a host, `:PORT` or `PORT`,
+/// it is all addresses of both families. Port 0 lets the kernel choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAddr {
     host: Host,
@@ -106,6 +122,8 @@ pub struct ListenAddr {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Host {
+    /// All addresses of both families.
+    Any,
     Localhost,
     Ip(IpAddr),
     Name(String),
@@ -138,13 +156,22 @@ impl FromStr for ListenAddr {
     type Err = AddrError;
 
     fn from_str(text: &str) -> Result<ListenAddr, AddrError> {
-        let (host, port) = text.rsplit_once(':').ok_or(AddrError::Form)?;
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let (host, port) = match text.rsplit_once(':') {
+            Some(parts) => parts,
+            None if !text.is_empty() && is_number(text) => ("", text),
+            None => return Err(AddrError::Form),
+        };
         // `u16::from_str` would also take "+80".
-        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !is_number(port) {
             return Err(AddrError::Port);
         }
         Ok(ListenAddr {
-            host: host.parse()?,
+            host: if host.is_empty() {
+                Host::Any
+            } else {
+                host.parse()?
+            },
             port: port.parse().map_err(|_| AddrError::Port)?,
         })
     }
@@ -170,7 +197,7 @@ impl FromStr for Host {
         let like_v4 = host
             .bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.');
-        if host.is_empty() || like_v4 || !host.bytes().all(in_names) {
+        if like_v4 || !host.bytes().all(in_names) {
             return Err(AddrError::Host);
         }
         if host.eq_ignore_ascii_case("localhost") {
@@ -184,6 +211,7 @@ impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.port;
         match &self.host {
+            Host::Any => write!(f, ":{port}"),
             Host::Localhost => write!(f, "localhost:{port}"),
             Host::Ip(ip) => SocketAddr::new(*ip, port).fmt(f),
             Host::Name(name) => write!(f, "{name}:{port}"),
@@ -199,6 +227,7 @@ impl ListenAddr {
     /// When a name does not resolve.
     pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let ips = match &self.host {
+            Host::Any => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             Host::Localhost => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             Host::Ip(ip) => vec![*ip],
             Host::Name(name) => {
@@ -233,6 +262,7 @@ mod tests {
             "127.0.0.1:0",
             "[::1]:65535",
             "echo-1.example.com:7",
+            ":3000",
         ] {
             assert_eq!(parse(text).as_deref(), Ok(text));
         }
@@ -242,14 +272,14 @@ mod tests {
     fn malformed_addresses_are_refused_with_what_is_wrong() {
         for (text, error) in [
             ("", AddrError::Form),
-            ("3000", AddrError::Form),
             ("localhost", AddrError::Form),
+            ("65536", AddrError::Port),
+            (":", AddrError::Port),
             ("localhost:", AddrError::Port),
             ("localhost:http", AddrError::Port),
             ("localhost:+80", AddrError::Port),
             ("localhost:-1", AddrError::Port),
             ("localhost:65536", AddrError::Port),
-            (":3000", AddrError::Host),
             ("*:3000", AddrError::Host),
             ("::1:3000", AddrError::Host),
             ("[::1:3000", AddrError::Host),
@@ -258,6 +288,15 @@ mod tests {
             ("two words:3000", AddrError::Host),
         ] {
             assert_eq!(parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_alone_is_all_addresses_of_both_families() {
+        for text in [":3000", "3000"] {
+            let addrs = text.parse::<ListenAddr>().unwrap().resolve();
+            let expected = ["0.0.0.0:3000", "[::]:3000"].map(|addr| addr.parse().unwrap());
+            assert_eq!(addrs.unwrap(), expected);
         }
     }
 
@@ -279,6 +318,16 @@ mod tests {
         config = Config::default();
         config.idle_timeout = Some(MAX_TIMEOUT + Duration::from_millis(1));
         assert!(config.validate().is_err());
+        for too_short in [Duration::ZERO, Duration::from_micros(999)] {
+            config = Config::default();
+            config.idle_timeout = Some(too_short);
+            let error = config.validate().unwrap_err().to_string();
+            assert_eq!(error, "idle_timeout is under 1 ms; None turns it off");
+            config = Config::default();
+            config.send_timeout = Some(too_short);
+            let error = config.validate().unwrap_err().to_string();
+            assert_eq!(error, "send_timeout is under 1 ms; None turns it off");
+        }
         config = Config::default();
         config.listen.clear();
         assert!(config.validate().is_err());

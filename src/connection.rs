@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use log::{Level, debug, log_enabled, warn};
+use log::{Level, debug, info, log_enabled, warn};
 use mio::event::Event;
 use mio::net::TcpStream;
 
@@ -109,6 +109,10 @@ pub(crate) struct Common {
     pub packet_per_line: bool,
     /// The time of the turn, if somebody wants to know who is silent.
     pub now: Tick,
+    /// Connections that are open.
+    pub open: usize,
+    /// Connections are logged even if they never send a byte.
+    pub log_empty: bool,
 }
 
 /// Nanoseconds since the server began, for five centuries: half of an `Instant`,
@@ -187,12 +191,23 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// For how long the peer has been silent, in milliseconds; `None` if it is
-    /// not its turn to be heard: it is owed output, or the end has begun.
-    pub fn silence(&self, now: Tick) -> Option<u32> {
-        let owed = !self.outbox.is_empty() || self.stream.snapshot().is_sending;
-        let listening = matches!(self.phase, Phase::Open) && !owed;
-        listening.then(|| now.wrapping_sub(self.heard))
+    /// Milliseconds since the last activity, as of `now`. Pending output counts
+    /// as activity; so does the end of the connection once it has begun, as it
+    /// has limits of its own.
+    ///
+    /// 0 where the last activity lies after `now`: a connection accepted in this
+    /// run of the loop has a newer clock reading than the run. The difference is
+    /// signed for that, and right up to 2^31 ms (24 days), which is over
+    /// [`MAX_TIMEOUT`](crate::MAX_TIMEOUT).
+    pub fn idle_for(&mut self, now: Tick) -> u32 {
+        let has_output = !self.outbox.is_empty() || self.stream.snapshot().is_sending;
+        if has_output || !matches!(self.phase, Phase::Open) {
+            self.heard = now;
+        }
+        now.wrapping_sub(self.heard)
+            .cast_signed()
+            .max(0)
+            .cast_unsigned()
     }
 
     /// The end, if it comes now: for our own cause if we have ended the
@@ -207,6 +222,11 @@ impl<S: Socket> Connection<S> {
         };
         let packets = self.stream.snapshot().packets;
         Ending { reason, packets }
+    }
+
+    /// Whether the peer has not sent a byte.
+    pub fn is_empty(&self) -> bool {
+        self.bytes_in == 0
     }
 
     /// What the connection did until now, but for its packets.
@@ -247,7 +267,7 @@ impl<S: Socket> Connection<S> {
     #[inline(never)] // Rare: the usual path is shorter without it.
     fn wind_up(&mut self, common: &mut Common) -> io::Result<Verdict> {
         match self.phase {
-            Phase::Discarding(cause) if self.readable => self.discard(cause, &mut common.buffer),
+            Phase::Discarding(cause) if self.readable => self.discard(cause, common),
             Phase::Draining(_) => Ok(Verdict::Again),
             Phase::Open | Phase::Discarding(_) => Ok(Verdict::Keep),
             Phase::Flushing => self.conclude(None),
@@ -282,7 +302,7 @@ impl<S: Socket> Connection<S> {
         }
         match self.stream.receive(&mut common.buffer) {
             Ok(len) if self.is_usual(len, common) => {
-                self.bytes_in += len as u64;
+                self.count_received(len, common);
                 self.readable = false;
                 let lines = &common.buffer[..len];
                 self.lines += line::count(lines);
@@ -312,8 +332,8 @@ impl<S: Socket> Connection<S> {
         front: usize,
         common: &mut Common,
     ) -> io::Result<Progress> {
+        let (mut len, input) = self.read_on(first, front, common);
         let buffer = &mut common.buffer[front..];
-        let (mut len, input) = self.read_on(first, buffer);
         let came = len;
         if matches!(input, Input::End) && self.framer.ends_inside_line(&buffer[..len]) {
             buffer[len] = b'\n'; // A full buffer would have been `More`.
@@ -379,8 +399,9 @@ impl<S: Socket> Connection<S> {
         self.stream.set_quick_ack(on);
     }
 
-    fn discard(&mut self, cause: Cause, buffer: &mut [u8]) -> io::Result<Verdict> {
-        match self.read(buffer).1 {
+    fn discard(&mut self, cause: Cause, common: &mut Common) -> io::Result<Verdict> {
+        let first = self.stream.receive(&mut common.buffer);
+        match self.read_on(first, 0, common).1 {
             Input::Failed(e) => Err(e),
             Input::Drained => Ok(Verdict::Keep),
             Input::More => Ok(Verdict::Again),
@@ -424,24 +445,32 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Reads up to one buffer.
-    fn read(&mut self, buffer: &mut [u8]) -> (usize, Input) {
-        let first = self.stream.receive(buffer);
-        self.read_on(first, buffer)
+    /// Counts bytes received. Logs the connection at the first of them if it was
+    /// not logged when it was accepted.
+    fn count_received(&mut self, len: usize, common: &Common) {
+        if self.bytes_in == 0 && !common.log_empty {
+            info!("{} connected ({} open)", self.peer, common.open);
+        }
+        self.bytes_in += len as u64;
     }
 
     /// Goes on after the `first` read: done with it if it was short, or until
     /// the socket says that it is empty or at its end where a short read does
     /// not say so.
-    fn read_on(&mut self, first: io::Result<usize>, buffer: &mut [u8]) -> (usize, Input) {
+    fn read_on(
+        &mut self,
+        first: io::Result<usize>,
+        front: usize,
+        common: &mut Common,
+    ) -> (usize, Input) {
         let (mut len, mut result) = (0, first);
         let input = loop {
             match result {
                 Ok(0) => break Input::End,
                 Ok(n) => {
                     len += n;
-                    self.bytes_in += n as u64;
-                    if len == buffer.len() {
+                    self.count_received(n, common);
+                    if front + len == common.buffer.len() {
                         break Input::More;
                     }
                     if !self.short_reads_lie {
@@ -452,7 +481,7 @@ impl<S: Socket> Connection<S> {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break Input::Drained,
                 Err(e) => break Input::Failed(e),
             }
-            result = self.stream.receive(&mut buffer[len..]);
+            result = self.stream.receive(&mut common.buffer[front + len..]);
         };
         self.readable = matches!(input, Input::More);
         (len, input)

@@ -1,12 +1,13 @@
 //! How many file descriptors, and so connections, there can be.
 
+use std::fs;
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not for connections: stdio, the poll, the waker, the
-/// signals and the listeners, with some to spare.
-const RESERVE: usize = 32;
+/// Descriptors kept free beside those that are open at the bind: the signals
+/// take two, and an embedder may open some later.
+const RESERVED_FDS: usize = 16;
 
 /// Raises this process's soft limit on file descriptors (`RLIMIT_NOFILE`) to
 /// the hard one. The limit is the process's, so the daemon does it and
@@ -25,11 +26,13 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
 }
 
 /// The connections that there can be of those `wanted` (0: all there can be),
-/// at least one: each takes a descriptor. Warns if they are fewer.
-pub(crate) fn possible_connections(wanted: usize) -> usize {
+/// at least one: each takes a descriptor. Warns if they are fewer. To be called
+/// when everything else is open, `listeners` listeners among it.
+pub(crate) fn effective_max_connections(wanted: usize, listeners: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    let possible = limit.saturating_sub(RESERVE).max(1);
+    let used = open_descriptors().unwrap_or(listeners + RESERVED_FDS) + RESERVED_FDS;
+    let possible = limit.saturating_sub(used).max(1);
     if wanted > possible {
         log::warn!("at most {possible} connections rather than {wanted}: no more descriptors");
     }
@@ -38,4 +41,15 @@ pub(crate) fn possible_connections(wanted: usize) -> usize {
     } else {
         wanted.min(possible)
     }
+}
+
+/// The descriptors that this process has open, if the system lists them.
+fn open_descriptors() -> io::Result<usize> {
+    let dir = if cfg!(target_os = "linux") {
+        "/proc/self/fd"
+    } else {
+        "/dev/fd"
+    };
+    let listed = fs::read_dir(dir)?.count();
+    Ok(listed - 1) // The directory itself is one of them.
 }

@@ -75,5 +75,5 @@ pub use config::{AddrError, Config, ListenAddr, MAX_LINE_LIMIT, MAX_TIMEOUT};
 pub use descriptors::raise_descriptor_limit;
 pub use ending::Closes;
 pub use packets::Packets;
-pub use server::{Handle, Server};
+pub use server::{Handle, Server, TOTALS_TARGET};
 pub use totals::Totals;

@@ -1,5 +1,6 @@
 //! Bound sockets: setting up, accepting, and what an accept error means.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -20,10 +21,9 @@ pub(crate) const BACKLOG: u16 = 4096;
 #[derive(Debug)]
 pub(crate) struct Listeners {
     all: Vec<Listener>,
-    /// The one to accept from next: all take turns.
-    next: usize,
-    /// Some listener is ready.
-    knocked: bool,
+    /// Indices of the listeners that may have connections waiting, each once.
+    /// The front is next: all of them take turns, and the others cost nothing.
+    ready: VecDeque<usize>,
     /// Accepting has paused.
     paused: bool,
     /// The system has lacked resources since everybody who waited was in.
@@ -42,7 +42,7 @@ struct Listener {
     addr: SocketAddr,
     /// Connections may be waiting: an event said so, and no accept has said
     /// otherwise. An accept that fails for want of resources does not change
-    /// it, though it used up the edge.
+    /// it, though it used up the edge. True for those in the queue only.
     ready: bool,
 }
 
@@ -80,8 +80,7 @@ impl Listeners {
         }
         Ok(Listeners {
             all,
-            next: 0,
-            knocked: false,
+            ready: VecDeque::new(),
             paused: false,
             is_short: false,
             lost: 0,
@@ -107,9 +106,10 @@ impl Listeners {
 
     /// Takes note of an event for listener `i`, if there is one.
     pub fn notice(&mut self, i: usize) {
-        if let Some(listener) = self.all.get_mut(i) {
-            listener.ready = true;
-            self.knocked = true;
+        if let Some(listener) = self.all.get_mut(i)
+            && !std::mem::replace(&mut listener.ready, true)
+        {
+            self.ready.push_back(i);
         }
     }
 
@@ -123,7 +123,7 @@ impl Listeners {
 
     /// Whether someone may be waiting and may come in.
     pub fn may_accept(&self) -> bool {
-        self.knocked && !self.paused
+        !self.ready.is_empty() && !self.paused
     }
 
     /// Accepting goes on; it may turn out that it cannot yet.
@@ -134,35 +134,34 @@ impl Listeners {
     /// Closes all listeners. Those who wait in a backlog are reset (tcp(7)).
     pub fn close(&mut self) {
         self.all.clear();
-        self.knocked = false;
+        self.ready.clear();
     }
 
     /// Takes one waiting connection, from each listener in turn.
     pub fn accept(&mut self) -> Accepted {
-        for _ in 0..self.all.len() {
-            let i = self.next;
-            self.next = (i + 1) % self.all.len();
+        while let Some(i) = self.ready.pop_front() {
             let listener = &mut self.all[i];
-            if !listener.ready {
+            let accepted = listener.accept();
+            if matches!(&accepted, Err(e) if e.kind() == ErrorKind::WouldBlock) {
+                listener.ready = false;
                 continue;
             }
-            match listener.accept() {
+            self.ready.push_back(i);
+            return match accepted {
                 Ok((stream, peer)) => {
                     self.lost = 0;
-                    return Accepted::Peer(stream, peer);
+                    Accepted::Peer(stream, peer)
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => listener.ready = false,
                 Err(e) if is_lost(&e) && self.lost < MAX_LOST => {
                     self.lost += 1;
-                    return Accepted::Lost(e);
+                    Accepted::Lost(e)
                 }
                 Err(e) => {
                     self.pause(&e);
-                    return Accepted::Exhausted;
+                    Accepted::Exhausted
                 }
-            }
+            };
         }
-        self.knocked = false;
         if self.is_short {
             self.is_short = false;
             log::info!("accepting goes on");
@@ -170,16 +169,15 @@ impl Listeners {
         Accepted::Nobody
     }
 
-    /// Pauses accepting if somebody waits. If nobody does, an event will tell
-    /// when somebody comes.
+    /// Pauses accepting if connections wait. Otherwise an event will report the
+    /// next connection.
     pub fn pause_if_awaited(&mut self, cause: &dyn fmt::Display) {
-        let sockets = self.all.iter().map(|listener| &listener.socket);
+        let sockets = self.ready.iter().map(|&i| &self.all[i].socket);
         let mut fds: Vec<PollFd<'_>> = sockets.map(|s| PollFd::new(s, PollFlags::IN)).collect();
         let waiting = poll(&mut fds, Some(&Timespec::default()));
         if waiting.is_ok_and(|waiting| waiting == 0) {
-            self.knocked = false;
-            for listener in &mut self.all {
-                listener.ready = false;
+            for i in self.ready.drain(..) {
+                self.all[i].ready = false;
             }
         } else if !self.paused {
             self.pause(cause);

@@ -14,6 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use echoline::TOTALS_TARGET;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
@@ -26,7 +27,9 @@ use simple_logger::SimpleLogger;
 const NAME: &str = env!("CARGO_PKG_NAME");
 
 struct Guard {
+    /// Prints whatever it is given.
     logger: SimpleLogger,
+    level: LevelFilter,
     /// Records lost since one was printed. One that failed in the middle, as
     /// on a full disk, may still come out of stdout's buffer later.
     lost: AtomicU64,
@@ -34,7 +37,7 @@ struct Guard {
 
 impl Log for Guard {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.logger.enabled(metadata)
+        metadata.level() <= self.level || metadata.target() == TOTALS_TARGET
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -102,20 +105,22 @@ fn unblock_terminal() -> io::Result<()> {
     Ok(())
 }
 
-/// Begins to log at `level`, unless `RUST_LOG` names another.
+/// Begins to log at `level`; the totals that SIGUSR1 asks for, at any level.
 pub fn init(level: LevelFilter) {
     // Without a name, or the permission, it stays as it is.
     let _ = unblock_terminal();
-    let mut logger = SimpleLogger::new()
-        .with_level(level)
-        .env()
-        .with_colors(io::stdout().is_terminal());
+    let mut logger = SimpleLogger::new().with_colors(io::stdout().is_terminal());
     if stdout_is_journal().unwrap_or(false) {
         logger = logger.without_timestamps();
     }
-    log::set_max_level(logger.max_level());
     let lost = AtomicU64::new(0);
-    log::set_boxed_logger(Box::new(Guard { logger, lost })).expect("no other logger is set");
+    let guard = Guard {
+        logger,
+        level,
+        lost,
+    };
+    log::set_boxed_logger(Box::new(guard)).expect("no other logger is set");
+    log::set_max_level(level.max(LevelFilter::Info)); // The level of the totals.
 
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {

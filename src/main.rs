@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> io::Result<()> {
-    logging::init(cli.log_level());
+    logging::init(cli.log_level);
     if let Err(e) = echoline::raise_descriptor_limit() {
         log::warn!("the limit on descriptors cannot be raised: {e}");
     }

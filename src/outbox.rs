@@ -12,6 +12,10 @@ use crate::socket::{END_OF_RECORD, MORE, Socket};
 /// not taken all by then: only lines far beyond the read budget get there.
 const BUDGET: usize = 64 * 1024;
 
+/// Sends per turn, likewise: with a segment per line, a buffer of newlines would
+/// be 65,536 of them.
+const MAX_SENDS_PER_RUN: usize = 16;
+
 /// How lines become packets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
@@ -121,6 +125,7 @@ impl Outbox {
         manner: Manner,
     ) -> io::Result<(usize, Progress)> {
         let (mut taken, mut result) = (0, first);
+        let mut sends = 1;
         loop {
             match result {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -137,9 +142,10 @@ impl Outbox {
             if taken == bytes.len() {
                 return Ok((taken, Progress::Done));
             }
-            if taken >= BUDGET {
+            if taken >= BUDGET || sends == MAX_SENDS_PER_RUN {
                 return Ok((taken, Progress::Budget));
             }
+            sends += 1;
             result = send_next(stream, &bytes[taken..], manner);
         }
     }
@@ -258,6 +264,28 @@ mod tests {
         failing.fails_in_the_end = true;
         assert!(outbox.send(&failing, lines, PLAIN).is_err());
         assert_eq!(outbox.sent(), 600);
+    }
+
+    #[test]
+    fn a_buffer_of_newlines_is_sent_in_bounded_parts() {
+        let sink = sink(vec![]);
+        let mut outbox = Outbox::default();
+        let per_line = Manner {
+            per_line: true,
+            ..PLAIN
+        };
+        let lines = Cow::Owned(vec![b'\n'; 100]);
+        assert_eq!(
+            outbox.send(&sink, lines, per_line).unwrap(),
+            Progress::Budget
+        );
+        for runs in 1..=100_usize.div_ceil(MAX_SENDS_PER_RUN) {
+            assert_eq!(outbox.sent(), 100.min(runs * MAX_SENDS_PER_RUN) as u64);
+            if !outbox.is_empty() {
+                outbox.flush(&sink, per_line).unwrap();
+            }
+        }
+        assert!(outbox.is_empty());
     }
 
     proptest! {

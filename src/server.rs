@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, trace, warn};
+use log::{Level, debug, info, log, trace, warn};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -16,7 +16,7 @@ use crate::admission::Admission;
 use crate::alarms::{Alarm, Alarms};
 use crate::config::Config;
 use crate::connection::{Common, Connection, Moment, Verdict};
-use crate::descriptors::possible_connections;
+use crate::descriptors::effective_max_connections;
 use crate::ending::{Cause, Ending, Reason};
 use crate::listener::{Accepted, BACKLOG, Listeners, explain};
 use crate::signals::{Request, Signals};
@@ -35,6 +35,10 @@ const EVENTS: usize = 1024;
 /// connects does not keep the connections waiting.
 const ACCEPTS: usize = 256;
 
+/// Timers that expire per run of the loop at most: no setting makes them keep
+/// the loop from its events.
+const MAX_TIMERS_PER_RUN: usize = 1024;
+
 /// Room for connections from the start. It takes no memory before it is used,
 /// and being over 128 KiB it is mapped for itself (`M_MMAP_THRESHOLD`,
 /// mallopt(3)): growing in the heap instead, it would leave holes among the
@@ -44,6 +48,10 @@ const ROOM: usize = 1024;
 /// What one connection reads per turn at most, in bytes: the share of a
 /// flooding client. The one buffer is shared by all connections.
 const READ_BUDGET: usize = 64 * 1024;
+
+/// The target of the totals that SIGUSR1 asked for, for loggers that are to print
+/// them at every level; all other records have module paths.
+pub const TOTALS_TARGET: &str = "echoline::totals";
 
 /// A bound line echo server: [`bind`](Server::bind) it, then
 /// [`run`](Server::run) it.
@@ -119,15 +127,14 @@ impl Server {
         listeners
             .register(poll.registry(), |i| Token(LISTENERS - i))
             .map_err(loop_error)?;
+        let others = listeners.addrs().count();
+        let max_connections = effective_max_connections(config.max_connections, others);
         Ok(Server {
             waker: Arc::new(waker),
             poll,
             signals: None,
             listeners,
-            admission: Admission::new(
-                possible_connections(config.max_connections),
-                config.max_per_ip,
-            ),
+            admission: Admission::new(max_connections, config.max_per_ip),
             connections: Slab::with_capacity(ROOM),
             ready: VecDeque::new(),
             alarms: Alarms::new(config.idle_timeout),
@@ -141,6 +148,8 @@ impl Server {
                 max_line: config.max_line,
                 packet_per_line: config.packet_per_line,
                 now: 0,
+                open: 0,
+                log_empty: config.log_empty,
             },
             closed: Totals::default(),
         })
@@ -327,7 +336,7 @@ impl Server {
             if let Some(limit) = self.admission.limit_reached(self.connections.len()) {
                 // No alarm: only a close makes room.
                 let cause = format_args!("{limit} connections are open, the limit");
-                self.listeners.pause_if_awaited(&cause);
+                return self.listeners.pause_if_awaited(&cause);
             }
             if !self.listeners.may_accept() {
                 return;
@@ -359,7 +368,10 @@ impl Server {
         let since = self.alarms.moment();
         entry.insert(Connection::new(stream, peer, since, now));
         self.closed.accepted += 1;
-        info!("{peer} connected ({} open)", self.connections.len());
+        self.common.open = self.connections.len();
+        if self.common.log_empty {
+            info!("{peer} connected ({} open)", self.common.open);
+        }
     }
 
     /// The only way out: deregisters, closes, counts and logs.
@@ -374,16 +386,26 @@ impl Server {
         }
         self.closed.add(&tally);
         self.closed.closes.count(&ending.reason);
+        self.closed.empty += u64::from(connection.is_empty());
+        self.common.open = self.connections.len();
+        let level = if connection.is_empty() && !self.common.log_empty {
+            Level::Debug
+        } else {
+            Level::Info
+        };
         let peer = connection.peer;
         drop(connection);
         self.admission.leave(peer);
         self.listeners.resume(); // There is a descriptor to spare again.
-        info!("{peer} closed by {}: {tally}", ending.reason);
+        log!(level, "{peer} closed by {}: {tally}", ending.reason);
     }
 
     /// Acts on what is due.
     fn expire(&mut self) {
-        while let Some(alarm) = self.alarms.pop_due() {
+        for _ in 0..MAX_TIMERS_PER_RUN {
+            let Some(alarm) = self.alarms.pop_due() else {
+                return;
+            };
             match alarm {
                 Alarm::Resume => self.listeners.resume(),
                 Alarm::Linger(key, since) if self.is_same(key, since) => self.cut_off(key),
@@ -407,8 +429,8 @@ impl Server {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let silence = connection.silence(self.common.now);
-        if self.alarms.is_idle(key, silence) {
+        let idle_for = connection.idle_for(self.common.now);
+        if self.alarms.is_idle(key, idle_for) {
             connection.drain(Cause::IdleTimeout);
             self.enqueue(key);
         }
@@ -433,7 +455,7 @@ impl Server {
             }
         }
         if report {
-            info!("totals: {}", self.totals());
+            info!(target: TOTALS_TARGET, "totals: {}", self.totals());
         }
         if let Some(cause) = stop {
             self.stop(cause);
@@ -447,10 +469,11 @@ impl Server {
             self.life = Life::Aborted(cause);
             return;
         }
-        self.accept_backlog();
+        let deadline = Instant::now() + self.drain_timeout;
+        self.accept_backlog(deadline);
         info!("{cause}: stopping ({} open)", self.connections.len());
         self.life = Life::Stopping;
-        self.alarms.set_end(self.drain_timeout);
+        self.alarms.set_end(deadline);
         self.listeners.close();
         for key in self.keys() {
             self.connections[key].drain(Cause::Shutdown);
@@ -458,13 +481,18 @@ impl Server {
         }
     }
 
-    /// Accepts those who wait, as far as the limits allow: closing a listener
-    /// resets them. Those who still come cannot keep it at that for ever.
-    fn accept_backlog(&mut self) {
+    /// Accepts what waits in the backlogs, as closing a listener resets it. Ends
+    /// when nothing waits, when the limits allow no more, when as many were
+    /// accepted as backlogs hold (connections may keep coming), or at the
+    /// deadline.
+    fn accept_backlog(&mut self, deadline: Instant) {
         self.listeners.knock();
         let waiting = usize::from(BACKLOG) * self.listeners.addrs().count();
-        for _ in 0..=2 * waiting / ACCEPTS {
+        for _ in 0..=waiting / ACCEPTS {
             self.accept();
+            if !self.listeners.may_accept() || Instant::now() >= deadline {
+                return;
+            }
         }
     }
 

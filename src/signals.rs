@@ -19,13 +19,16 @@ pub(crate) enum Request {
 pub(crate) struct Signals(signal_hook_mio::v1_0::Signals);
 
 impl Signals {
-    /// Installs the handlers and has `registry` report `token` on a signal.
+    /// Installs the handlers, but for SIGHUP if it is ignored, and has `registry` report `token` on a signal.
     ///
     /// # Errors
     ///
     /// When a handler cannot be installed or the source not registered.
     pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
-        let mut source = signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+        let mut source = signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        if !is_ignored(SIGHUP)? {
+            source.add_signal(SIGHUP)?;
+        }
         registry.register(&mut source, token, Interest::READABLE)?;
         Ok(Signals(source))
     }
@@ -37,4 +40,21 @@ impl Signals {
             stop => Request::Stop(signal_name(stop).unwrap_or("signal")),
         })
     }
+}
+
+/// Whether this process ignores `signal`. nohup has SIGHUP ignored in what it
+/// runs, and expects that to stay (POSIX, nohup).
+fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
+    // SAFETY: `sigaction` is made of integers and a pointer, for which all bits
+    // zero is a value. With no new action, the call only writes the current one.
+    #[allow(unsafe_code)]
+    let (result, current) = unsafe {
+        let mut current: libc::sigaction = std::mem::zeroed();
+        let result = libc::sigaction(signal, std::ptr::null(), &raw mut current);
+        (result, current)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(current.sa_sigaction == libc::SIG_IGN)
 }

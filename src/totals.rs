@@ -49,6 +49,8 @@ pub struct Totals {
     pub uptime: Duration,
     /// How many connections were closed for which reason.
     pub closes: Closes,
+    /// Connections that were closed without having sent a byte.
+    pub empty: u64,
     /// Connections refused because of
     /// [`max_per_ip`](crate::Config::max_per_ip).
     pub refused: u64,
@@ -82,6 +84,9 @@ impl fmt::Display for Totals {
         )?;
         if self.closes != Closes::default() {
             write!(f, "; closed {}", self.closes)?;
+        }
+        if self.empty > 0 {
+            write!(f, "; {} empty", self.empty)?;
         }
         if self.refused > 0 {
             write!(f, "; {} refused", self.refused)?;

@@ -62,10 +62,43 @@ fn a_shutdown_before_the_run_is_not_lost() {
     assert_eq!(server.run().unwrap().accepted, 0);
 }
 
+fn refusal(config: &Config) -> String {
+    let error = Server::bind(config).map(drop).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    error.to_string()
+}
+
 #[test]
 fn settings_out_of_range_are_errors() {
     let mut config = config();
     config.max_line = 0;
-    let error = Server::bind(&config).map(drop).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert_eq!(refusal(&config), "max_line is not in 1..=1073741824");
+}
+
+/// A timer that is due as soon as it is set would never let the loop go on.
+#[test]
+fn timeouts_that_round_to_zero_are_errors() {
+    let mut idle = config();
+    idle.idle_timeout = Some(Duration::ZERO);
+    let why = "idle_timeout is under 1 ms; None turns it off";
+    assert_eq!(refusal(&idle), why);
+    let mut send = config();
+    send.send_timeout = Some(Duration::from_micros(999));
+    let why = "send_timeout is under 1 ms; None turns it off";
+    assert_eq!(refusal(&send), why);
+}
+
+/// Each of 500 connections has a timer that is due again at once.
+#[test]
+fn the_shortest_idle_timeout_does_not_keep_the_server_from_stopping() {
+    let mut config = config();
+    config.idle_timeout = Some(Duration::from_millis(1));
+    config.drain_timeout = Duration::ZERO;
+    let (client, handle, running) = start(&config);
+    let addr = client.peer_addr().unwrap();
+    let _clients: Vec<TcpStream> = (0..500)
+        .map(|_| TcpStream::connect(addr).unwrap())
+        .collect();
+    handle.shutdown().unwrap();
+    running.join().unwrap().unwrap();
 }

@@ -48,6 +48,34 @@ struct Script {
     sends_on: Cell<u32>,
 }
 
+impl Script {
+    fn new(case: &Case) -> Script {
+        Script {
+            reads: case.reads.clone().into_iter(),
+            pending: Vec::new(),
+            writes: RefCell::new(case.writes.clone().into_iter()),
+            received: Vec::new(),
+            echoed: RefCell::default(),
+            at_end: false,
+            failed: Cell::new(false),
+            finished: Cell::new(false),
+            owes: Cell::new(false),
+            sends_on: Cell::new(case.sends_on),
+        }
+    }
+}
+
+fn common(case: &Case) -> Common {
+    Common {
+        buffer: vec![0; case.buffer].into_boxed_slice(),
+        max_line: case.max_line,
+        packet_per_line: case.packet_per_line,
+        now: 0,
+        open: 1,
+        log_empty: true,
+    }
+}
+
 impl Socket for Script {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!buffer.is_empty());
@@ -202,25 +230,9 @@ prop_compose! {
 
 /// Runs a connection to its end, with an event before each turn, as they may
 /// be spurious.
-fn play(case: Case) -> Result<(), TestCaseError> {
-    let script = Script {
-        reads: case.reads.into_iter(),
-        pending: Vec::new(),
-        writes: RefCell::new(case.writes.into_iter()),
-        received: Vec::new(),
-        echoed: RefCell::default(),
-        at_end: false,
-        failed: Cell::new(false),
-        finished: Cell::new(false),
-        owes: Cell::new(false),
-        sends_on: Cell::new(case.sends_on),
-    };
-    let mut common = Common {
-        buffer: vec![0; case.buffer].into_boxed_slice(),
-        max_line: case.max_line,
-        packet_per_line: case.packet_per_line,
-        now: 0,
-    };
+fn play(case: &Case) -> Result<(), TestCaseError> {
+    let script = Script::new(case);
+    let mut common = common(case);
     let peer = "127.0.0.1:1".parse().unwrap();
     let mut connection = Connection::new(script, peer, 0, 0);
     let event = Readiness {
@@ -272,7 +284,7 @@ proptest! {
 
     #[test]
     fn whatever_the_socket_does_no_byte_is_lost_repeated_or_reordered(case in cases()) {
-        play(case)?;
+        play(&case)?;
     }
 }
 
@@ -282,6 +294,57 @@ proptest! {
     #[test]
     #[ignore = "needs some seconds more"]
     fn whatever_the_socket_does_no_byte_is_lost_in_100000_cases(case in cases()) {
-        play(case)?;
+        play(&case)?;
     }
+}
+
+#[test]
+fn an_activity_after_now_is_not_idle_time() {
+    let case = Case {
+        reads: vec![],
+        writes: vec![],
+        max_line: 10,
+        buffer: 10,
+        packet_per_line: false,
+        short_reads_lie: false,
+        sends_on: 0,
+        drained_after: None,
+    };
+    let peer = "127.0.0.1:1".parse().unwrap();
+    for accepted in [0, 5, u32::MAX - 1, u32::MAX] {
+        let mut connection = Connection::new(Script::new(&case), peer, 0, accepted);
+        let idle_for = |connection: &mut Connection<Script>, ms: i32| {
+            connection.idle_for(accepted.wrapping_add_signed(ms))
+        };
+        assert_eq!(idle_for(&mut connection, -3), 0);
+        assert_eq!(idle_for(&mut connection, 0), 0);
+        assert_eq!(idle_for(&mut connection, 7), 7);
+        let longest = i32::try_from(crate::MAX_TIMEOUT.as_millis()).unwrap();
+        assert_eq!(idle_for(&mut connection, longest), longest.cast_unsigned());
+    }
+}
+
+#[test]
+fn pending_output_is_activity() {
+    let case = Case {
+        reads: vec![Read::Data(b"hello\n".to_vec())],
+        writes: vec![Write::WouldBlock],
+        max_line: 10,
+        buffer: 10,
+        packet_per_line: false,
+        short_reads_lie: false,
+        sends_on: 0,
+        drained_after: None,
+    };
+    let mut common = common(&case);
+    let peer = "127.0.0.1:1".parse().unwrap();
+    let mut connection = Connection::new(Script::new(&case), peer, 0, 0);
+    connection.notice(Readiness {
+        readable: true,
+        short_reads_lie: false,
+    });
+    assert!(matches!(connection.run(&mut common), Verdict::Keep));
+    assert_eq!(connection.idle_for(1000), 0, "output is pending");
+    assert!(matches!(connection.run(&mut common), Verdict::Keep));
+    assert_eq!(connection.idle_for(1500), 500, "since it was pending last");
 }

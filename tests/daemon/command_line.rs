@@ -77,7 +77,7 @@ fn a_name_that_does_not_resolve_is_named() {
 #[test]
 fn malformed_addresses_are_wrong_usage() {
     for (addr, why) in [
-        ("3000", "not of the form HOST:PORT"),
+        ("localhost", "not of the form HOST:PORT"),
         ("localhost:http", "the port is not a number from 0 to 65535"),
         (
             "::1:3000",
@@ -105,6 +105,21 @@ fn a_bad_max_line_is_wrong_usage() {
         );
         fails(&["--max-line", value], 2, &why);
         fails(&[&format!("--max-line={value}")], 2, &why);
+    }
+}
+
+#[test]
+fn a_rust_log_that_is_not_a_level_is_wrong_usage() {
+    for level in ["verbose", "echoline=debug", "3"] {
+        let mut command = Command::new(BINARY);
+        // Were the level taken, the address would be refused.
+        command.args(["-l", "192.0.2.1:0"]).env("RUST_LOG", level);
+        let output = command.output().unwrap();
+        let why = format!(
+            "echoline: invalid value '{level}' for RUST_LOG: not one of off, error, warn, info, debug, trace\n"
+        );
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), why);
+        assert_eq!(output.status.code(), Some(2));
     }
 }
 
@@ -190,6 +205,20 @@ fn localhost_listens_on_ipv4_and_ipv6() {
         echo(&client, b"hello\n");
         let local = client.local_addr().unwrap();
         daemon.wait_for_record(&format!("{local} connected"));
+    }
+}
+
+#[test]
+fn a_port_alone_listens_on_all_addresses_of_both_families() {
+    for addr in [":0", "0"] {
+        let daemon = Daemon::spawn(Command::new(BINARY).args(["--listen", addr]));
+        let addrs = listening(&daemon, 2);
+        assert_eq!(addrs[0].ip().to_string(), "0.0.0.0");
+        assert_eq!(addrs[1].ip().to_string(), "::");
+        for (ip, listener) in [("127.0.0.2", addrs[0]), ("::1", addrs[1])] {
+            let addr = SocketAddr::new(ip.parse().unwrap(), listener.port());
+            echo(&connect(addr), b"hello\n");
+        }
     }
 }
 

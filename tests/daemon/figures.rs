@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::support::{BINARY, Daemon, connect, echo, raise_descriptor_limit, strace};
 
 const LINE: &[u8] = b"fifteen bytes..\n";
@@ -52,6 +54,34 @@ fn paused_accepting_does_not_spin() {
         "{calls:?}"
     );
     drop(waiting);
+}
+
+/// At the limit on connections, nothing can be accepted from 1,000 listeners: one
+/// look at them is enough, and stopping takes no longer than draining does.
+#[test]
+#[ignore = "needs strace"]
+fn stopping_does_not_look_at_many_listeners_many_times() {
+    let mut args = vec!["--max-connections", "1", "--drain-timeout", "0"];
+    args.extend(["-l", "127.0.0.1:0"].repeat(1000));
+    let mut daemon = Daemon::start_with(&args);
+    echo(&daemon.connect(), LINE);
+    daemon.wait_for_closes(1);
+    let client = daemon.connect();
+    echo(&client, LINE);
+    let calls = count_calls(&daemon, || {
+        daemon.signal(Signal::TERM);
+        daemon.wait_for_record("totals: ");
+    });
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+    let count = |name| {
+        calls
+            .iter()
+            .find(|call| call.0 == name)
+            .map_or(0, |call| call.1)
+    };
+    println!("system calls of the stop: {calls:?}");
+    assert!(count("poll") + count("ppoll") < 20, "{calls:?}");
+    assert!(count("accept4") <= 1001, "{calls:?}");
 }
 
 /// Busy polling is for when there is something to poll for.

@@ -126,6 +126,52 @@ fn quiet_logs_warnings_only() {
     assert!(log.contains(" WARN  [echoline] 127.0.0.1:"), "{log}");
 }
 
+/// What the log says of a connection without a byte and of one with a line.
+fn records_of_a_probe_and_a_session(args: &[&str]) -> (Vec<String>, Vec<String>, String) {
+    let daemon = Daemon::start_with(args);
+    let probe = daemon.connect();
+    let of_probe = probe.local_addr().unwrap();
+    drop(probe);
+    let client = daemon.connect();
+    let of_client = client.local_addr().unwrap();
+    echo(&client, b"hello\n");
+    echo(&client, b"hello\n");
+    drop(client);
+    daemon.closing_record(of_client);
+    let log = daemon.stop();
+    let records_of = |addr: std::net::SocketAddr| {
+        let addr = format!("] {addr} ");
+        let records = log.iter().filter(|line| line.contains(&addr));
+        records.map(|line| text(line).to_owned()).collect()
+    };
+    let totals = log.last().unwrap().clone();
+    (records_of(of_probe), records_of(of_client), totals)
+}
+
+#[test]
+fn empty_connections_are_not_logged_if_that_is_asked_for_and_always_counted() {
+    let (probe, session, totals) = records_of_a_probe_and_a_session(&["--no-log-empty"]);
+    assert_eq!(probe, [""; 0]);
+    assert_eq!(session.len(), 2, "{session:?}");
+    assert!(session[0].ends_with(" connected (1 open)"), "{session:?}");
+    assert!(
+        session[1].contains(" closed by peer: 2 lines"),
+        "{session:?}"
+    );
+    assert!(totals.contains("; closed 2 by peer; 1 empty; "), "{totals}");
+
+    let (probe, session, _) = records_of_a_probe_and_a_session(&["--no-log-empty", "-v"]);
+    assert!(probe[0].starts_with("DEBUG "), "{probe:?}");
+    assert!(probe[0].contains(" closed by peer: 0 lines, 0 bytes in"));
+    assert_eq!(probe.len(), 1, "{probe:?}");
+    assert!(session[0].ends_with(" connected (1 open)"), "{session:?}");
+    assert!(session[1].contains(" message: "), "{session:?}");
+
+    let (probe, _, totals) = records_of_a_probe_and_a_session(&[]);
+    assert_eq!(probe.len(), 2, "{probe:?}");
+    assert!(totals.contains("; closed 2 by peer; 1 empty; "), "{totals}");
+}
+
 #[test]
 fn rust_log_overrides_the_level() {
     let mut command = Command::new(BINARY);

@@ -11,7 +11,8 @@ use rustix::process::Signal;
 use socket2::SockRef;
 
 use crate::support::{
-    BINARY, Daemon, connect, echo, raise_descriptor_limit, read_to_end, wait_until,
+    BINARY, Daemon, connect, echo, raise_descriptor_limit, read_to_end, send_signal, spawn_unheard,
+    wait_until,
 };
 
 #[test]
@@ -249,6 +250,49 @@ fn sigusr1_logs_totals_and_nothing_stops() {
     daemon.signal(Signal::USR1);
     daemon
         .wait_for_record("totals: 2 connections, 1 open, 3 lines, 15 bytes in, 15 bytes out, up ");
+}
+
+#[test]
+fn sigusr1_logs_totals_at_every_log_level_and_the_end_does_not() {
+    for level in ["off", "error", "warn"] {
+        let mut command = Command::new(BINARY);
+        command
+            .args(["-q"])
+            .env("RUST_LOG", level)
+            .stdout(Stdio::piped());
+        let (mut child, addr) = spawn_unheard(&mut command);
+        echo(&connect(addr), b"hello\n");
+        send_signal(child.id(), Signal::USR1);
+        send_signal(child.id(), Signal::TERM);
+        assert!(child.wait().unwrap().success());
+        let mut log = String::new();
+        child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        assert_eq!(log.lines().count(), 1, "{level}: {log}");
+        assert!(log.contains(" INFO  [echoline] totals: "), "{log}");
+    }
+}
+
+/// As nohup has it, which would see its program end with the terminal.
+#[test]
+fn sighup_stays_ignored_under_nohup() {
+    let mut command = Command::new("nohup");
+    let mut daemon = Daemon::spawn(command.args([BINARY, "--listen", "127.0.0.1:0"]));
+    let client = daemon.connect();
+    echo(&client, b"hello\n");
+    for _ in 0..2 {
+        daemon.signal(Signal::HUP);
+        echo(&client, b"still here\n");
+    }
+    drop(client);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+    daemon.wait_for_record("SIGTERM: stopping");
+    assert!(daemon.log().iter().all(|line| !line.contains("SIGHUP")));
 }
 
 #[test]
