@@ -7,12 +7,12 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::figures::{Kind, Row, Table};
+use crate::report::{Kind, Row, Table};
 
 /// One kind of figure of one workload.
 struct Panel {
     title: String,
-    /// Peers, and their medians.
+    /// Server, and their medians.
     bars: Vec<(String, f64)>,
     /// A tenth is as long a step as ten tenths.
     is_logarithmic: bool,
@@ -20,7 +20,7 @@ struct Panel {
 
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const OURS: RGBColor = RGBColor(0xd9, 0x5f, 0x02);
-const FLOOR: RGBColor = RGBColor(0x66, 0x66, 0x66);
+const BASELINE: RGBColor = RGBColor(0x66, 0x66, 0x66);
 const OTHER: RGBColor = RGBColor(0x9d, 0xb4, 0xc8);
 
 /// All lengths are in pixels.
@@ -54,7 +54,7 @@ pub fn draw(tables: &[Table], out: &Path) -> Result<(), Box<dyn Error>> {
 
 impl Panel {
     fn of(table: &Table, kind: Kind, is_logarithmic: bool) -> Panel {
-        let bar = |row: &Row| Some((row.peer.to_owned(), row.summary(kind)?.median));
+        let bar = |row: &Row| Some((row.server.to_owned(), row.summary(kind)?.median));
         Panel {
             title: format!("{}: {}", table.workload, kind.title()),
             bars: table.rows.iter().filter_map(bar).collect(),
@@ -93,16 +93,16 @@ impl Panel {
         };
         let title = format!("{}{scale}", self.title);
         area.draw_text(&title, &text(15, HPos::Left), (left + 10, top + TITLE / 2))?;
-        for (number, (peer, figure)) in self.bars.iter().enumerate() {
+        for (number, (server, figure)) in self.bars.iter().enumerate() {
             let top = top + TITLE + BAR * i32::try_from(number)?;
             let (middle, start) = (top + BAR / 2, left + NAMES);
             let end = start + self.length(*figure);
             let bar = Rectangle::new(
                 [(start, top + 3), (end, top + BAR - 3)],
-                color(peer).filled(),
+                color(server).filled(),
             );
             area.draw(&bar)?;
-            area.draw_text(peer, &text(13, HPos::Right), (start - 6, middle))?;
+            area.draw_text(server, &text(13, HPos::Right), (start - 6, middle))?;
             area.draw_text(&short(*figure), &text(13, HPos::Left), (end + 6, middle))?;
         }
         Ok(())
@@ -139,10 +139,10 @@ fn chart(path: &Path, panels: &[Panel]) -> Result<(), Box<dyn Error>> {
     Ok(std::fs::write(path, text)?)
 }
 
-fn color(peer: &str) -> RGBColor {
-    match peer {
-        _ if peer.starts_with("echoline") => OURS,
-        _ if peer.starts_with("floor") => FLOOR,
+fn color(server: &str) -> RGBColor {
+    match server {
+        _ if server.starts_with("echoline") => OURS,
+        _ if server.starts_with("baseline") => BASELINE,
         _ => OTHER,
     }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::load::{Exchange, Load};
-use crate::peers::Peer;
 use crate::process::{DEADLINE, Process};
+use crate::servers::Server;
 
 /// System calls of `server` for each of what `work` counts, counted with strace.
 ///
@@ -53,15 +53,15 @@ fn attached(server: &Process, strace: &mut Child) -> io::Result<()> {
 
 /// Instructions in user space per ping-pong line of 16 bytes: what callgrind
 /// counts for a long exchange and not for a short one.
-pub fn instructions(peer: &Peer) -> io::Result<f64> {
-    let (few, many) = (collect(peer, 1_000)?, collect(peer, 11_000)?);
+pub fn instructions(server: &Server) -> io::Result<f64> {
+    let (few, many) = (collect(server, 1_000)?, collect(server, 11_000)?);
     Ok((many - few) as f64 / 10_000.0)
 }
 
-fn collect(peer: &Peer, lines: u64) -> io::Result<u64> {
-    let profile = format!("{}/callgrind.{}", env!("CARGO_TARGET_TMPDIR"), peer.name);
+fn collect(server: &Server, lines: u64) -> io::Result<u64> {
+    let profile = format!("{}/callgrind.{}", env!("CARGO_TARGET_TMPDIR"), server.name);
     let out = format!("--callgrind-out-file={profile}");
-    let mut server = Process::start_in(peer, &["valgrind", "--tool=callgrind", &out])?;
+    let mut server = Process::start_in(server, &["valgrind", "--tool=callgrind", &out])?;
     let exchange = Exchange {
         connections: 1,
         lines: 1,

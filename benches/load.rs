@@ -118,7 +118,7 @@ impl Load {
         let mut slice = Slice::default();
         let mut at_the_end = Some(at_the_end);
         for client in &mut *clients {
-            client.depart(flight)?;
+            client.send_batch(flight)?;
         }
         let mut in_flight = clients.len();
         while in_flight > 0 {
@@ -154,7 +154,7 @@ impl Load {
                     slice.latencies.push(client.departed.elapsed());
                 }
                 if at_the_end.is_some() {
-                    client.depart(flight)?;
+                    client.send_batch(flight)?;
                 } else {
                     in_flight -= 1;
                 }
@@ -176,7 +176,7 @@ impl Load {
 
 impl Client {
     /// Sends the next flight, or as much as goes.
-    fn depart(&mut self, flight: usize) -> io::Result<()> {
+    fn send_batch(&mut self, flight: usize) -> io::Result<()> {
         self.start += self.received;
         if self.start == self.script.len() {
             self.start = 0;

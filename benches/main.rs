@@ -1,4 +1,4 @@
-//! echoline beside its peers, in one run: `cargo bench`.
+//! echoline beside its servers, in one run: `cargo bench`.
 //!
 //! Each server is a process of its own on one processor, the load is on the
 //! other; the servers take turns in short rounds, so that what disturbs the
@@ -7,13 +7,13 @@
 
 mod charts;
 mod counts;
-mod figures;
 mod idle;
 mod load;
-mod peers;
 mod process;
 mod quiet;
+mod report;
 mod rounds;
+mod servers;
 mod sessions;
 mod workloads;
 
@@ -26,11 +26,11 @@ use std::time::Instant;
 use clap::Parser;
 use serde_json::json;
 
-use crate::figures::Table;
 use crate::process::Side;
+use crate::report::Table;
 use crate::workloads::{FULL, QUICK, Work};
 
-/// Measures echoline beside its peers.
+/// Measures echoline beside its servers.
 #[derive(Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[command(name = "cargo bench --")]
@@ -58,7 +58,7 @@ struct Options {
     #[arg(long, hide = true)]
     bench: bool,
 
-    /// Be a peer.
+    /// Be a server.
     #[arg(long, hide = true, num_args = 2, value_names = ["NAME", "PORT"])]
     serve: Vec<String>,
 }
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     if let [name, port] = &*options.serve {
         let port = port.parse().expect("a port");
-        return report(peers::serve(name, port));
+        return report(servers::serve(name, port));
     }
     report(bench(&options))
 }
@@ -90,7 +90,7 @@ fn bench(options: &Options) -> io::Result<()> {
     let (foreign, skipped) = if options.no_foreign {
         (Vec::new(), Vec::new())
     } else {
-        peers::foreign()
+        servers::foreign()
     };
     let machine = machine();
     println!("{}", machine.join("; "));
@@ -114,7 +114,7 @@ fn bench(options: &Options) -> io::Result<()> {
     }
     let skipped = skipped
         .iter()
-        .map(|(name, why)| json!({ "peer": name, "why": why }));
+        .map(|(name, why)| json!({ "server": name, "why": why }));
     let results = json!({
         "machine": machine,
         "skipped": skipped.collect::<Vec<_>>(),
@@ -128,13 +128,13 @@ fn bench(options: &Options) -> io::Result<()> {
     ours_have_not_failed(&tables)
 }
 
-/// Without the floor there is no ratio, and without us no point.
+/// Without the baseline there is no ratio, and without us no point.
 fn ours_have_not_failed(tables: &[Table]) -> io::Result<()> {
     for table in tables {
         for row in &table.rows {
-            let matters = row.peer == table.base || row.peer.starts_with("echoline");
+            let matters = row.server == table.base || row.server.starts_with("echoline");
             if let (true, Some(failure)) = (matters, &row.failure) {
-                let text = format!("{}: {}: {failure}", table.workload, row.peer);
+                let text = format!("{}: {}: {failure}", table.workload, row.server);
                 return Err(io::Error::other(text));
             }
         }

@@ -11,7 +11,7 @@ use nix::time::ClockId;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::peers::Peer;
+use crate::servers::Server;
 
 /// How long anything may take that takes no time.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -24,20 +24,20 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `peer` on the servers' processor and waits until it listens.
-    pub fn start(peer: &Peer) -> io::Result<Process> {
-        Process::start_in(peer, &[])
+    /// Starts `server` on the servers' processor and waits until it listens.
+    pub fn start(server: &Server) -> io::Result<Process> {
+        Process::start_in(server, &[])
     }
 
     /// The same under another program, such as valgrind.
-    pub fn start_in(peer: &Peer, wrapper: &[&str]) -> io::Result<Process> {
+    pub fn start_in(server: &Server, wrapper: &[&str]) -> io::Result<Process> {
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let log = if peer.logs {
+        let log = if server.logs {
             File::create(log_file())?.into()
         } else {
             Stdio::null()
         };
-        let mut command = peer.command(addr.port(), wrapper);
+        let mut command = server.command(addr.port(), wrapper);
         command
             .stdin(Stdio::null())
             .stdout(log)
@@ -46,12 +46,12 @@ impl Process {
         let mut process = Process {
             child,
             addr,
-            forks: peer.forks,
+            forks: server.forks,
         };
         let started = Instant::now();
         while TcpStream::connect(addr).is_err() {
             if process.child.try_wait()?.is_some() || started.elapsed() > DEADLINE {
-                return Err(io::Error::other(format!("{} does not listen", peer.name)));
+                return Err(io::Error::other(format!("{} does not listen", server.name)));
             }
             thread::sleep(Duration::from_millis(5));
         }

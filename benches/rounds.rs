@@ -1,47 +1,47 @@
-//! The rounds: every peer in turn, again and again.
+//! The rounds: every server in turn, again and again.
 
 use std::io;
 use std::thread;
 use std::time::Duration;
 
 use crate::counts;
-use crate::figures::{Kind, Row, Table, percentile};
 use crate::idle;
 use crate::load::{Exchange, Load};
 use crate::process::Process;
 use crate::quiet;
+use crate::report::{Kind, Row, Table, percentile};
 use crate::workloads::{Plan, Work, Workload};
 
-/// Has all peers of `workload` do it, in turns. A peer that fails is out.
+/// Has all servers of `workload` do it, in turns. A server that fails is out.
 pub fn run(workload: &Workload, plan: &Plan) -> Table {
     let mut table = Table::new(&workload.name, workload.base);
     table.rows = workload
-        .peers
+        .servers
         .iter()
-        .map(|peer| Row::new(peer.name))
+        .map(|server| Row::new(server.name))
         .collect();
     if workload.work == Work::Instructions {
-        for (row, peer) in table.rows.iter_mut().zip(&workload.peers) {
-            match counts::instructions(peer) {
+        for (row, server) in table.rows.iter_mut().zip(&workload.servers) {
+            match counts::instructions(server) {
                 Ok(count) => row.add(Kind::Instructions, 0, count),
                 Err(e) => row.failure = Some(e.to_string()),
             }
         }
         return table;
     }
-    let servers: Vec<_> = workload.peers.iter().map(Process::start).collect();
+    let processes: Vec<_> = workload.servers.iter().map(Process::start).collect();
     for round in 0..rounds(workload.work, plan) {
-        let mut order: Vec<usize> = (0..servers.len()).collect();
+        let mut order: Vec<usize> = (0..processes.len()).collect();
         if round % 2 == 1 {
-            order.reverse(); // What follows whom is no peer's fate.
+            order.reverse(); // What follows whom is no server's fate.
         }
         for i in order {
-            let (peer, row) = (&workload.peers[i], &mut table.rows[i]);
-            let is_due = !peer.is_foreign || round % plan.foreign_every == 0;
+            let (server, row) = (&workload.servers[i], &mut table.rows[i]);
+            let is_due = !server.is_foreign || round % plan.foreign_every == 0;
             if row.failure.is_some() || !is_due {
                 continue;
             }
-            let measured = match &servers[i] {
+            let measured = match &processes[i] {
                 Ok(server) => measure(server, row, round, workload.work, plan),
                 Err(e) => Err(io::Error::other(e.to_string())),
             };

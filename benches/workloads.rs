@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::load::Exchange;
-use crate::peers::{self, Peer};
+use crate::servers::{self, Server};
 
 /// How much of everything there is.
 pub struct Plan {
     pub rounds: usize,
-    /// Foreign peers are in one of so many rounds.
+    /// Foreign servers are in one of so many rounds.
     pub foreign_every: usize,
     /// After each slice: connections are still being closed.
     pub rest: Duration,
@@ -54,9 +54,9 @@ pub const QUICK: Plan = Plan {
 pub struct Workload {
     pub name: String,
     pub work: Work,
-    /// The peer that the others are compared with.
+    /// The server that the others are compared with.
     pub base: &'static str,
-    pub peers: Vec<Peer>,
+    pub servers: Vec<Server>,
 }
 
 /// What is measured.
@@ -102,28 +102,32 @@ const PER_LINE: [(&str, Exchange); 2] = [
     ("packet per line, 16 × 16 × 512 B", exchange(16, 16, 512)),
 ];
 
-/// All workloads, for the peers of this package and `foreign` ones.
-pub fn all(plan: &Plan, foreign: &[Peer]) -> Vec<Workload> {
-    let own = [&[peers::floor(), peers::echoline()], &*peers::inner()].concat();
+/// All workloads, for the servers of this package and `foreign` ones.
+pub fn all(plan: &Plan, foreign: &[Server]) -> Vec<Workload> {
+    let own = [
+        &[servers::baseline(), servers::echoline()],
+        &*servers::inner(),
+    ]
+    .concat();
     let all = [&own, foreign].concat();
-    let with = |special: Peer| {
+    let with = |special: Server| {
         let (ours, others) = all.split_at(2);
         [ours, &[special], others].concat()
     };
-    let one_process: Vec<Peer> = all.iter().filter(|peer| !peer.forks).cloned().collect();
+    let one_process: Vec<Server> = all.iter().filter(|server| !server.forks).cloned().collect();
     let records = || {
-        let per_line = peers::echoline_per_line();
-        vec![peers::floor_records(), per_line, peers::echoline()]
+        let per_line = servers::echoline_per_line();
+        vec![servers::baseline_records(), per_line, servers::echoline()]
     };
-    let workload = |name: &str, work, peers: Vec<Peer>| Workload {
+    let workload = |name: &str, work, servers: Vec<Server>| Workload {
         name: name.to_owned(),
         work,
-        base: peers[0].name,
-        peers,
+        base: servers[0].name,
+        servers,
     };
 
     let (name, lone) = LONE;
-    let busy = with(peers::echoline_busy());
+    let busy = with(servers::echoline_busy());
     let mut workloads = vec![workload(name, Work::Throughput(lone), busy)];
     workloads.extend(
         EXCHANGES.map(|(name, exchange)| workload(name, Work::Throughput(exchange), all.clone())),
@@ -131,7 +135,7 @@ pub fn all(plan: &Plan, foreign: &[Peer]) -> Vec<Workload> {
     workloads.extend(
         PER_LINE.map(|(name, exchange)| workload(name, Work::Throughput(exchange), records())),
     );
-    let logging = with(peers::echoline_logging());
+    let logging = with(servers::echoline_logging());
     let (_, many) = EXCHANGES[0];
     workloads.push(workload("sessions", Work::Sessions, logging));
     workloads.push(workload(

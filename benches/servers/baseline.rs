@@ -1,4 +1,4 @@
-//! The floor: the barest level-triggered epoll loop, as one would write it in C.
+//! The baseline: the barest level-triggered epoll loop, as one would write it in C.
 //!
 //! No framing, no limits, no log, no backpressure: what the kernel takes for
 //! an echo, and next to nothing else. It blocks in `send`, so it is good for

@@ -1,6 +1,6 @@
-//! Who is compared: ourselves, the floor, and what people would use instead.
+//! Who is compared: ourselves, the baseline, and what people would use instead.
 
-mod floor;
+mod baseline;
 mod threads;
 mod tokio_lines;
 
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 /// A server that can be started.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub struct Server {
     pub name: &'static str,
     pub command: Vec<OsString>,
     /// A process per connection: its own figures tell nothing of the others'.
@@ -26,9 +26,9 @@ pub struct Peer {
 /// Where a port goes in a command.
 const PORT: &str = "{port}";
 
-impl Peer {
-    fn new(name: &'static str, command: &[&str]) -> Peer {
-        Peer {
+impl Server {
+    fn new(name: &'static str, command: &[&str]) -> Server {
+        Server {
             name,
             command: command.iter().map(Into::into).collect(),
             forks: false,
@@ -37,21 +37,21 @@ impl Peer {
         }
     }
 
-    fn ours(name: &'static str, options: &[&str]) -> Peer {
+    fn ours(name: &'static str, options: &[&str]) -> Server {
         let command = [env!("CARGO_BIN_EXE_echoline"), "-l", "127.0.0.1:{port}"];
-        Peer {
+        Server {
             is_foreign: false,
-            ..Peer::new(name, &[&command, options].concat())
+            ..Server::new(name, &[&command, options].concat())
         }
     }
 
     /// One of those that [`serve`] knows, in a process of its own.
-    fn inner(name: &'static str) -> Peer {
+    fn inner(name: &'static str) -> Server {
         let program = std::env::current_exe().expect("this program has a path");
         let program = program.to_str().expect("cargo's names are text");
-        Peer {
+        Server {
             is_foreign: false,
-            ..Peer::new(name, &[program, "--serve", name, PORT])
+            ..Server::new(name, &[program, "--serve", name, PORT])
         }
     }
 
@@ -71,61 +71,61 @@ impl Peer {
 }
 
 /// Ourselves as we come, but for the log.
-pub fn echoline() -> Peer {
-    Peer::ours("echoline", &["-q"])
+pub fn echoline() -> Server {
+    Server::ours("echoline", &["-q"])
 }
 
-pub fn echoline_per_line() -> Peer {
-    Peer::ours("echoline --packet-per-line", &["-q", "--packet-per-line"])
+pub fn echoline_per_line() -> Server {
+    Server::ours("echoline --packet-per-line", &["-q", "--packet-per-line"])
 }
 
-pub fn echoline_busy() -> Peer {
-    Peer::ours("echoline --busy-poll 200", &["-q", "--busy-poll", "200"])
+pub fn echoline_busy() -> Server {
+    Server::ours("echoline --busy-poll 200", &["-q", "--busy-poll", "200"])
 }
 
 /// Ourselves at the default log level.
-pub fn echoline_logging() -> Peer {
-    Peer {
+pub fn echoline_logging() -> Server {
+    Server {
         logs: true,
-        ..Peer::ours("echoline, logging", &[])
+        ..Server::ours("echoline, logging", &[])
     }
 }
 
-pub fn floor() -> Peer {
-    Peer::inner("floor")
+pub fn baseline() -> Server {
+    Server::inner("baseline")
 }
 
-pub fn floor_records() -> Peer {
-    Peer::inner("floor-records")
+pub fn baseline_records() -> Server {
+    Server::inner("baseline-records")
 }
 
 /// The other servers of this package.
-pub fn inner() -> Vec<Peer> {
-    ["floor-lines", "tokio", "threads"]
-        .map(Peer::inner)
+pub fn inner() -> Vec<Server> {
+    ["baseline-lines", "tokio", "threads"]
+        .map(Server::inner)
         .to_vec()
 }
 
-/// Serves as one of the inner peers.
+/// Serves as one of the inner servers.
 pub fn serve(name: &str, port: u16) -> io::Result<()> {
     match name {
-        "floor" => floor::serve(port, floor::Echo::Bytes),
-        "floor-lines" => floor::serve(port, floor::Echo::Lines),
-        "floor-records" => floor::serve(port, floor::Echo::Records),
+        "baseline" => baseline::serve(port, baseline::Echo::Bytes),
+        "baseline-lines" => baseline::serve(port, baseline::Echo::Lines),
+        "baseline-records" => baseline::serve(port, baseline::Echo::Records),
         "tokio" => tokio_lines::serve(port),
         "threads" => threads::serve(port),
-        _ => Err(io::Error::other(format!("there is no peer {name}"))),
+        _ => Err(io::Error::other(format!("there is no server {name}"))),
     }
 }
 
-/// The peers that are not of this package, as far as they can be had here; the
+/// The servers that are not of this package, as far as they can be had here; the
 /// others by name, and why.
-pub fn foreign() -> (Vec<Peer>, Vec<(&'static str, String)>) {
+pub fn foreign() -> (Vec<Server>, Vec<(&'static str, String)>) {
     const SOCAT: &str = "TCP4-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,nodelay,backlog=4096";
     let mut there = Vec::new();
     let mut missing = Vec::new();
-    let mut add = |name, peer: Result<Peer, String>| match peer {
-        Ok(peer) => there.push(peer),
+    let mut add = |name, server: Result<Server, String>| match server {
+        Ok(server) => there.push(server),
         Err(why) => missing.push((name, why)),
     };
     add(
@@ -153,9 +153,9 @@ pub fn foreign() -> (Vec<Peer>, Vec<(&'static str, String)>) {
         "node",
         installed("node", &["node", "--version"], &["node", &script, PORT]),
     );
-    let forking = |peer: Peer| Peer {
+    let forking = |server: Server| Server {
         forks: true,
-        ..peer
+        ..server
     };
     add(
         "socat",
@@ -183,17 +183,17 @@ const OUT: &str = "{out}";
 const SRC: &str = "{src}";
 
 fn source(file: &str) -> String {
-    format!("{}/benches/peers/{file}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/benches/servers/{file}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The peer `name`, if `probe` runs.
-fn installed(name: &'static str, probe: &[&str], command: &[&str]) -> Result<Peer, String> {
+/// The server `name`, if `probe` runs.
+fn installed(name: &'static str, probe: &[&str], command: &[&str]) -> Result<Server, String> {
     run(probe)?;
-    Ok(Peer::new(name, command))
+    Ok(Server::new(name, command))
 }
 
-/// The peer `name`, built by `compiler` unless that was done before.
-fn build(name: &'static str, file: &str, compiler: &[&str]) -> Result<Peer, String> {
+/// The server `name`, built by `compiler` unless that was done before.
+fn build(name: &'static str, file: &str, compiler: &[&str]) -> Result<Server, String> {
     let (source, out) = (
         source(file),
         format!("{}/{name}", env!("CARGO_TARGET_TMPDIR")),
@@ -205,7 +205,7 @@ fn build(name: &'static str, file: &str, compiler: &[&str]) -> Result<Peer, Stri
             .collect();
         run(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
     }
-    Ok(Peer::new(name, &[&out, PORT]))
+    Ok(Server::new(name, &[&out, PORT]))
 }
 
 fn is_newer(built: &Path, source: &Path) -> bool {

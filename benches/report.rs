@@ -46,7 +46,7 @@ impl Kind {
         self.traits().1
     }
 
-    /// Whether it is compared with those of other peers.
+    /// Whether it is compared with those of other servers.
     fn is_compared(self) -> bool {
         matches!(
             self,
@@ -58,14 +58,14 @@ impl Kind {
 /// The outcome of one workload.
 pub struct Table {
     pub workload: String,
-    /// The peer that the others are compared with.
+    /// The server that the others are compared with.
     pub base: &'static str,
     pub rows: Vec<Row>,
 }
 
-/// The outcome for one peer.
+/// The outcome for one server.
 pub struct Row {
-    pub peer: &'static str,
+    pub server: &'static str,
     pub figures: BTreeMap<Kind, BTreeMap<usize, f64>>,
     /// Why there is no more of it.
     pub failure: Option<String>,
@@ -115,9 +115,9 @@ impl Summary {
 }
 
 impl Row {
-    pub fn new(peer: &'static str) -> Row {
+    pub fn new(server: &'static str) -> Row {
         Row {
-            peer,
+            server,
             figures: BTreeMap::new(),
             failure: None,
         }
@@ -152,8 +152,8 @@ impl Table {
         }
     }
 
-    pub fn row(&self, peer: &str) -> Option<&Row> {
-        self.rows.iter().find(|row| row.peer == peer)
+    pub fn row(&self, server: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.server == server)
     }
 
     /// The kinds of figures that it has.
@@ -168,7 +168,7 @@ impl Table {
         kinds
     }
 
-    /// The peers whose figures of this kind the others are compared with.
+    /// The servers whose figures of this kind the others are compared with.
     fn rivals(&self, kind: Kind) -> Vec<&Row> {
         let mut names = vec![self.base];
         if matches!(kind, Kind::Rate | Kind::Instructions) {
@@ -187,13 +187,13 @@ impl Table {
             head.extend(
                 self.rivals(kind)
                     .iter()
-                    .map(|rival| format!("× {}", rival.peer)),
+                    .map(|rival| format!("× {}", rival.server)),
             );
         }
         let mut lines = vec![head];
         for row in &self.rows {
             let failure = row.failure.as_ref().map(|why| format!(" (failed: {why})"));
-            let mut cells = vec![row.peer.to_owned() + &failure.unwrap_or_default()];
+            let mut cells = vec![row.server.to_owned() + &failure.unwrap_or_default()];
             for &kind in &kinds {
                 let figure = row.summary(kind);
                 cells.push(figure.map_or(String::new(), |figure| figure.show(kind)));
@@ -210,7 +210,7 @@ impl Table {
     /// As a value for the JSON file.
     pub fn json(&self) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(|row| self.row_json(row)).collect();
-        json!({ "workload": self.workload, "peers": rows })
+        json!({ "workload": self.workload, "servers": rows })
     }
 
     fn row_json(&self, row: &Row) -> Value {
@@ -223,12 +223,12 @@ impl Table {
             figure["rounds"] = rounds.len().into();
             for rival in self.rivals(kind) {
                 if let Some(ratio) = row.ratio(kind, rival) {
-                    figure[format!("ratio_to_{}", rival.peer)] = ratio.json();
+                    figure[format!("ratio_to_{}", rival.server)] = ratio.json();
                 }
             }
             figures.insert(kind.traits().0.to_owned(), figure);
         }
-        json!({ "peer": row.peer, "failure": row.failure, "figures": figures })
+        json!({ "server": row.server, "failure": row.failure, "figures": figures })
     }
 }
 
