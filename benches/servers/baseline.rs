@@ -1,8 +1,7 @@
-//! The baseline: the barest level-triggered epoll loop, as one would write it in C.
+//! The baseline: a minimal level-triggered epoll loop, as in C.
 //!
-//! No framing, no limits, no log, no backpressure: what the kernel takes for
-//! an echo, and next to nothing else. It blocks in `send`, so it is good for
-//! peers that read what they get, and for nothing but a comparison.
+//! No framing, limits, log or backpressure, so that its cost is the cost of the
+//! system calls. `send` blocks: a client that does not read stops the server.
 
 use std::io;
 use std::net::TcpListener;
@@ -14,55 +13,68 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 use socket2::SockRef;
 
-/// What one send takes of what one read brought.
+/// How the bytes of one read are sent.
 #[derive(Clone, Copy)]
 pub enum Echo {
-    /// All bytes, as they came.
+    /// One `send` for all bytes.
     Bytes,
-    /// A line, or what there is of it.
+    /// One `send` per line or part of a line.
     Lines,
-    /// The same, as a record of its own (`MSG_EOR`): a segment per line.
+    /// The same with `MSG_EOR`: one segment per line.
     Records,
 }
 
-/// Echoes on `127.0.0.1:port` for ever.
-pub fn serve(port: u16, echo: Echo) -> io::Result<()> {
-    const LISTENER: u64 = u64::MAX;
-    let listener = TcpListener::bind(("127.0.0.1", port))?;
-    SockRef::from(&listener).set_tcp_nodelay(true)?; // Inherited (tcp(7)).
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let watch = |fd: &dyn AsFd, data| {
-        let data = epoll::EventData::new_u64(data);
-        epoll::add(&epoll, fd.as_fd(), data, epoll::EventFlags::IN)
-    };
-    watch(&listener, LISTENER)?;
+/// Event data of the listener; a connection has its descriptor.
+const LISTENER: u64 = u64::MAX;
 
-    let mut connections: Vec<Option<OwnedFd>> = Vec::new(); // By descriptor.
+/// Echoes on `127.0.0.1:port` forever.
+pub fn serve(port: u16, echo: Echo) -> io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    SockRef::from(&listener).set_tcp_nodelay(true)?; // Inherited by connections (tcp(7)).
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    watch(&epoll, &listener, LISTENER)?;
+
+    let mut connections = Vec::new();
     let mut buffer = vec![0; 64 * 1024].into_boxed_slice();
     let mut events = Vec::with_capacity(1024);
     loop {
         match epoll::wait(&epoll, spare_capacity(&mut events), None) {
-            Err(Errno::INTR) => continue, // A tracer comes or goes.
+            Err(Errno::INTR) => continue, // strace attaches or detaches.
             result => result?,
         };
         for event in events.drain(..) {
             let data = { event.data }.u64();
             if data == LISTENER {
-                let connection = accept_with(&listener, SocketFlags::CLOEXEC)?;
-                let key = usize::try_from(connection.as_raw_fd()).expect("not negative");
-                watch(&connection, key as u64)?;
-                connections.resize_with(connections.len().max(key + 1), || None);
-                connections[key] = Some(connection);
+                accept(&epoll, &listener, &mut connections)?;
                 continue;
             }
-            let slot = &mut connections[usize::try_from(data).expect("one of ours")];
-            let connection = slot.as_ref().expect("it is open");
+            let slot = &mut connections[usize::try_from(data).expect("a descriptor")];
+            let connection = slot.as_ref().expect("the connection is open");
             match recv(connection, &mut *buffer, RecvFlags::empty()) {
                 Ok((len, _)) if len > 0 => answer(connection, &buffer[..len], echo),
-                _ => *slot = None, // Closes it.
+                _ => *slot = None, // Closes the connection.
             }
         }
     }
+}
+
+fn watch(epoll: &OwnedFd, fd: &impl AsFd, data: u64) -> io::Result<()> {
+    let data = epoll::EventData::new_u64(data);
+    Ok(epoll::add(epoll, fd, data, epoll::EventFlags::IN)?)
+}
+
+/// Accepts one connection and stores it under its descriptor.
+fn accept(
+    epoll: &OwnedFd,
+    listener: &TcpListener,
+    connections: &mut Vec<Option<OwnedFd>>,
+) -> io::Result<()> {
+    let connection = accept_with(listener, SocketFlags::CLOEXEC)?;
+    let key = usize::try_from(connection.as_raw_fd()).expect("descriptors are not negative");
+    watch(epoll, &connection, key as u64)?;
+    connections.resize_with(connections.len().max(key + 1), || None);
+    connections[key] = Some(connection);
+    Ok(())
 }
 
 fn answer(connection: &OwnedFd, bytes: &[u8], echo: Echo) {
@@ -83,9 +95,9 @@ fn send_lines(connection: &OwnedFd, mut bytes: &[u8], flags: SendFlags) {
 
 fn send_all(connection: &OwnedFd, mut bytes: &[u8], flags: SendFlags) {
     while !bytes.is_empty() {
-        let Ok(taken) = send(connection, bytes, flags) else {
-            return; // The next read tells.
+        let Ok(sent) = send(connection, bytes, flags) else {
+            return; // The next read fails too, and closes the connection.
         };
-        bytes = &bytes[taken..];
+        bytes = &bytes[sent..];
     }
 }

@@ -1,4 +1,4 @@
-/* What one writes with libevent: a bufferevent per connection, lines read with
+/* Line echo with libevent: a bufferevent per connection, lines read with
  * evbuffer_readln. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

@@ -1,4 +1,4 @@
-// What one writes with Go: a goroutine per connection, bufio, ReadBytes, Write.
+// Line echo with Go: a goroutine per connection, bufio, ReadBytes, Write.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// What one writes with Node.js: readline, and a write per line.
+// Line echo with Node.js: readline, and a write per line.
 'use strict';
 const net = require('node:net');
 const readline = require('node:readline');

@@ -1,5 +1,5 @@
-# The server that echoline goes back to, written anew from its description:
-# `puts` sends the line and the newline apart, and nobody closes the socket.
+# The Crystal server that echoline replaces, rewritten from its description.
+# `puts` sends a line and its newline in two writes, and no socket is closed.
 require "socket"
 
 def echo(client : TCPSocket)

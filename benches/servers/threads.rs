@@ -1,11 +1,11 @@
-//! What one writes with the standard library: a thread per connection,
+//! Line echo with the standard library: a thread per connection,
 //! `BufReader`, `read_until`, `write_all`.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-/// Echoes lines on `127.0.0.1:port` for ever.
+/// Echoes lines on `127.0.0.1:port` forever.
 pub fn serve(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     loop {

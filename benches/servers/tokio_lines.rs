@@ -1,4 +1,4 @@
-//! What one writes with tokio: a task per connection, `BufReader`,
+//! Line echo with tokio: a task per connection, `BufReader`,
 //! `read_until`, `write_all`, on a current-thread runtime.
 
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Echoes lines on `127.0.0.1:port` for ever.
+/// Echoes lines on `127.0.0.1:port` forever.
 pub fn serve(port: u16) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
