@@ -1,158 +1,163 @@
-//! The figures as charts: bars with their figures written on them.
+//! Bar charts of the medians, as SVG.
 
 use std::error::Error;
+use std::fs;
 use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::report::{Kind, Row, Table};
+use crate::metric::Metric;
+use crate::report::{Row, Table};
 
-/// One kind of figure of one workload.
+/// One metric of one workload.
 struct Panel {
     title: String,
-    /// Server, and their medians.
-    bars: Vec<(String, f64)>,
-    /// A tenth is as long a step as ten tenths.
-    is_logarithmic: bool,
+    /// Servers and their medians.
+    bars: Vec<(&'static str, f64)>,
+    scale: Scale,
 }
 
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const OURS: RGBColor = RGBColor(0xd9, 0x5f, 0x02);
-const BASELINE: RGBColor = RGBColor(0x66, 0x66, 0x66);
-const OTHER: RGBColor = RGBColor(0x9d, 0xb4, 0xc8);
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scale {
+    Linear,
+    Logarithmic,
+}
 
-/// All lengths are in pixels.
-const COLUMN: i32 = 480;
-const BAR: i32 = 22;
-const TITLE: i32 = 40;
-/// Where bars begin, and how long the longest is; its figure comes after it.
-const NAMES: i32 = 180;
-const LONGEST: i32 = 200;
+const TEXT_COLOR: RGBColor = RGBColor(0x22, 0x22, 0x22);
+const ECHOLINE_COLOR: RGBColor = RGBColor(0xd9, 0x5f, 0x02);
+const BASELINE_COLOR: RGBColor = RGBColor(0x66, 0x66, 0x66);
+const OTHER_COLOR: RGBColor = RGBColor(0x9d, 0xb4, 0xc8);
+
+// All lengths are in pixels.
+const COLUMN_WIDTH: i32 = 480;
+const BAR_HEIGHT: i32 = 22;
+const TITLE_HEIGHT: i32 = 40;
+const LABEL_WIDTH: i32 = 180;
+const MAX_BAR_LENGTH: i32 = 200;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Draws a chart of each kind that there are figures for.
+/// Writes one chart per metric that was measured.
 pub fn draw(tables: &[Table], out: &Path) -> Result<(), Box<dyn Error>> {
-    let panels = |kind, is_logarithmic| -> Vec<Panel> {
-        let panels = tables
-            .iter()
-            .map(|table| Panel::of(table, kind, is_logarithmic));
+    let panels = |metric, scale| -> Vec<Panel> {
+        let panels = tables.iter().map(|table| Panel::new(table, metric, scale));
         panels.filter(|panel| !panel.bars.is_empty()).collect()
     };
-    let medians = panels(Kind::P50, true).into_iter();
-    let latency: Vec<Panel> = medians
-        .zip(panels(Kind::P99, true))
+    let latency: Vec<Panel> = panels(Metric::P50, Scale::Logarithmic)
+        .into_iter()
+        .zip(panels(Metric::P99, Scale::Logarithmic))
         .flat_map(<[Panel; 2]>::from)
         .collect();
-    chart(&out.join("throughput.svg"), &panels(Kind::Rate, false))?;
-    chart(&out.join("cpu.svg"), &panels(Kind::Cpu, true))?;
-    chart(&out.join("latency.svg"), &latency)?;
-    chart(&out.join("memory.svg"), &panels(Kind::PerConnection, true))
+    let memory = panels(Metric::MemoryPerConnection, Scale::Logarithmic);
+    let charts = [
+        ("throughput.svg", panels(Metric::Rate, Scale::Linear)),
+        ("cpu.svg", panels(Metric::CpuTime, Scale::Logarithmic)),
+        ("latency.svg", latency),
+        ("memory.svg", memory),
+    ];
+    for (name, panels) in charts {
+        if !panels.is_empty() {
+            fs::write(out.join(name), svg(&panels)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Draws the panels in two columns.
+fn svg(panels: &[Panel]) -> Result<String, Box<dyn Error>> {
+    let rows = || panels.chunks(2);
+    let row_height = |row: &[Panel]| row.iter().map(Panel::height).max().unwrap_or(0);
+    let height = rows().map(row_height).sum::<i32>() + TITLE_HEIGHT / 2;
+    let width = COLUMN_WIDTH * i32::try_from(panels.len().min(2))?;
+    let size = (u32::try_from(width)?, u32::try_from(height)?);
+    let mut text = String::new();
+    let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut top = 0;
+    for row in rows() {
+        for (panel, left) in row.iter().zip([0, COLUMN_WIDTH]) {
+            panel.draw(&area, left, top)?;
+        }
+        top += row_height(row);
+    }
+    area.present()?;
+    drop(area); // Ends the borrow of `text`.
+    Ok(text)
 }
 
 impl Panel {
-    fn of(table: &Table, kind: Kind, is_logarithmic: bool) -> Panel {
-        let bar = |row: &Row| Some((row.server.to_owned(), row.summary(kind)?.median));
+    fn new(table: &Table, metric: Metric, scale: Scale) -> Panel {
+        let bar = |row: &Row| Some((row.server, row.summary(metric)?.median));
         Panel {
-            title: format!("{}: {}", table.workload, kind.title()),
+            title: format!("{}: {}", table.workload, metric.title()),
             bars: table.rows.iter().filter_map(bar).collect(),
-            is_logarithmic,
+            scale,
         }
     }
 
     fn height(&self) -> i32 {
-        TITLE + BAR * i32::try_from(self.bars.len()).expect("a few")
+        TITLE_HEIGHT + BAR_HEIGHT * i32::try_from(self.bars.len()).expect("few servers")
     }
 
-    /// The length of a bar.
-    fn length(&self, figure: f64) -> i32 {
-        let most = self.bars.iter().map(|bar| bar.1).fold(f64::MIN, f64::max);
-        let least = self.bars.iter().map(|bar| bar.1).fold(f64::MAX, f64::min);
-        let part = if self.is_logarithmic {
-            // From the power of ten below the least; what is there has a tenth.
-            let decades = |figure: f64| figure.log10() - least.log10().floor() + 0.1;
-            decades(figure) / decades(most)
-        } else {
-            figure / most
+    fn bar_length(&self, value: f64) -> i32 {
+        let max = self.bars.iter().map(|bar| bar.1).fold(f64::MIN, f64::max);
+        let min = self.bars.iter().map(|bar| bar.1).fold(f64::MAX, f64::min);
+        let fraction = match self.scale {
+            Scale::Linear => value / max,
+            Scale::Logarithmic => {
+                // The axis begins a tenth of a decade below the power of ten
+                // under the minimum, so that every bar is visible.
+                let decades = |value: f64| value.log10() - min.log10().floor() + 0.1;
+                decades(value) / decades(max)
+            }
         };
-        #[expect(clippy::cast_possible_truncation, reason = "pixels")]
-        return (part * f64::from(LONGEST)) as i32;
+        #[expect(clippy::cast_possible_truncation, reason = "at most MAX_BAR_LENGTH")]
+        return (fraction * f64::from(MAX_BAR_LENGTH)) as i32;
     }
 
     fn draw(&self, area: &Area<'_>, left: i32, top: i32) -> Result<(), Box<dyn Error>> {
-        let text = |size, place| {
-            let style = ("sans-serif", size).into_font().color(&INK);
-            style.pos(Pos::new(place, VPos::Center))
-        };
-        let scale = if self.is_logarithmic {
-            " (log. scale)"
-        } else {
-            ""
+        let scale = match self.scale {
+            Scale::Linear => "",
+            Scale::Logarithmic => " (log. scale)",
         };
         let title = format!("{}{scale}", self.title);
-        area.draw_text(&title, &text(15, HPos::Left), (left + 10, top + TITLE / 2))?;
-        for (number, (server, figure)) in self.bars.iter().enumerate() {
-            let top = top + TITLE + BAR * i32::try_from(number)?;
-            let (middle, start) = (top + BAR / 2, left + NAMES);
-            let end = start + self.length(*figure);
-            let bar = Rectangle::new(
-                [(start, top + 3), (end, top + BAR - 3)],
-                color(server).filled(),
-            );
-            area.draw(&bar)?;
-            area.draw_text(server, &text(13, HPos::Right), (start - 6, middle))?;
-            area.draw_text(&short(*figure), &text(13, HPos::Left), (end + 6, middle))?;
+        let place = (left + 10, top + TITLE_HEIGHT / 2);
+        area.draw_text(&title, &text_style(15, HPos::Left), place)?;
+        for (number, (server, value)) in self.bars.iter().enumerate() {
+            let top = top + TITLE_HEIGHT + BAR_HEIGHT * i32::try_from(number)?;
+            let (middle, start) = (top + BAR_HEIGHT / 2, left + LABEL_WIDTH);
+            let end = start + self.bar_length(*value);
+            let corners = [(start, top + 3), (end, top + BAR_HEIGHT - 3)];
+            area.draw(&Rectangle::new(corners, color(server).filled()))?;
+            area.draw_text(server, &text_style(13, HPos::Right), (start - 6, middle))?;
+            let style = text_style(13, HPos::Left);
+            area.draw_text(&rounded(*value), &style, (end + 6, middle))?;
         }
         Ok(())
     }
 }
 
-/// Draws panels in two columns, if there are any.
-fn chart(path: &Path, panels: &[Panel]) -> Result<(), Box<dyn Error>> {
-    let heights = panels
-        .chunks(2)
-        .map(|row| row.iter().map(Panel::height).max().unwrap_or(0));
-    let height: i32 = heights.clone().sum::<i32>() + TITLE / 2;
-    if panels.is_empty() {
-        return Ok(());
-    }
-    let columns = panels.len().min(2);
-    let size = (
-        u32::try_from(COLUMN)? * u32::try_from(columns)?,
-        u32::try_from(height)?,
-    );
-    let mut text = String::new();
-    {
-        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
-        area.fill(&WHITE)?;
-        let mut top = 0;
-        for (row, height) in panels.chunks(2).zip(heights) {
-            for (panel, left) in row.iter().zip([0, COLUMN]) {
-                panel.draw(&area, left, top)?;
-            }
-            top += height;
-        }
-        area.present()?;
-    }
-    Ok(std::fs::write(path, text)?)
+fn text_style(size: i32, position: HPos) -> TextStyle<'static> {
+    let style = ("sans-serif", size).into_font().color(&TEXT_COLOR);
+    style.pos(Pos::new(position, VPos::Center))
 }
 
 fn color(server: &str) -> RGBColor {
     match server {
-        _ if server.starts_with("echoline") => OURS,
-        _ if server.starts_with("baseline") => BASELINE,
-        _ => OTHER,
+        _ if server.starts_with("echoline") => ECHOLINE_COLOR,
+        _ if server.starts_with("baseline") => BASELINE_COLOR,
+        _ => OTHER_COLOR,
     }
 }
 
-/// A figure with as many digits as matter.
-fn short(figure: f64) -> String {
-    match figure {
-        1e6.. => format!("{:.1} M", figure / 1e6),
-        1e4.. => format!("{:.0} k", figure / 1e3),
-        10.0.. => format!("{figure:.0}"),
-        _ => format!("{figure:.2}"),
+/// Shortens a value to fit beside its bar.
+fn rounded(value: f64) -> String {
+    match value {
+        1e6.. => format!("{:.1} M", value / 1e6),
+        1e4.. => format!("{:.0} k", value / 1e3),
+        10.0.. => format!("{value:.0}"),
+        _ => format!("{value:.2}"),
     }
 }

@@ -1,44 +1,58 @@
-//! echoline beside its servers, in one run: `cargo bench`.
+//! Compares echoline with other servers in one run: `cargo bench`.
 //!
-//! Each server is a process of its own on one processor, the load is on the
-//! other; the servers take turns in short rounds, so that what disturbs the
-//! machine disturbs them all. `docs/performance.md` says how to read it.
-#![expect(clippy::cast_precision_loss, reason = "figures, not addresses")]
+//! Each server is a process on one processor; the load runs on another. The
+//! servers take turns in short rounds, so that a disturbance of the machine
+//! affects all of them. `docs/performance.md` describes the method and results.
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "counts here are far below 2^53, where f64 is exact"
+)]
 
+mod affinity;
+mod callgrind;
 mod charts;
-mod counts;
+mod exchange;
+mod fairness;
 mod idle;
 mod load;
+mod markdown;
+mod measure;
+mod metric;
+mod ping;
+mod plan;
 mod process;
-mod quiet;
 mod report;
 mod rounds;
 mod servers;
 mod sessions;
+mod strace;
+mod summary;
 mod workloads;
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::process::Side;
+use crate::plan::Plan;
 use crate::report::Table;
-use crate::workloads::{FULL, QUICK, Work};
+use crate::servers::Server;
+use crate::servers::foreign::{self, Skipped};
+use crate::workloads::{Kind, Workload};
 
-/// Measures echoline beside its servers.
+/// Compares echoline with other servers.
 #[derive(Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[command(name = "cargo bench --")]
 struct Options {
-    /// Only the workloads whose name contains this
+    /// Run only workloads with this in their name
     filter: Option<String>,
 
-    /// Fewer and shorter rounds, for a first look
+    /// Fewer and shorter rounds
     #[arg(long)]
     quick: bool,
 
@@ -46,33 +60,30 @@ struct Options {
     #[arg(long)]
     no_foreign: bool,
 
-    /// Count user-space instructions, too (needs valgrind)
+    /// Also count user-space instructions (needs valgrind)
     #[arg(long)]
     instructions: bool,
 
-    /// Where results.json and the charts go
+    /// Directory for results.json and the charts
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/results"))]
     out: PathBuf,
 
-    /// Cargo says that this is a bench.
+    /// Passed by cargo; ignored
     #[arg(long, hide = true)]
     bench: bool,
 
-    /// Be a server.
+    /// Run as one of the servers
     #[arg(long, hide = true, num_args = 2, value_names = ["NAME", "PORT"])]
     serve: Vec<String>,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let [name, port] = &*options.serve {
-        let port = port.parse().expect("a port");
-        return report(servers::serve(name, port));
-    }
-    report(bench(&options))
-}
-
-fn report(result: io::Result<()>) -> ExitCode {
+    let result = if let [name, port] = &*options.serve {
+        servers::serve(name, port.parse().expect("a port"))
+    } else {
+        bench(&options)
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -83,57 +94,78 @@ fn report(result: io::Result<()>) -> ExitCode {
 }
 
 fn bench(options: &Options) -> io::Result<()> {
-    let plan = if options.quick { &QUICK } else { &FULL };
+    let plan = if options.quick {
+        &plan::QUICK
+    } else {
+        &plan::FULL
+    };
     let started = Instant::now();
-    process::pin(Side::Load);
+    affinity::pin(affinity::Role::Load);
     echoline::raise_descriptor_limit()?;
     let (foreign, skipped) = if options.no_foreign {
         (Vec::new(), Vec::new())
     } else {
-        servers::foreign()
+        foreign::find()
     };
     let machine = machine();
     println!("{}", machine.join("; "));
-    for (name, why) in &skipped {
-        println!("skipped: {name} ({why})");
+    for Skipped { name, reason } in &skipped {
+        println!("skipped: {name} ({reason})");
     }
-    let mut tables = Vec::new();
-    for workload in workloads::all(plan, &foreign) {
-        let is_wanted = options
-            .filter
-            .as_ref()
-            .is_none_or(|part| workload.name.contains(part));
-        if is_wanted && (options.instructions || workload.work != Work::Instructions) {
-            let table = rounds::run(&workload, plan);
-            println!("\n{}", table.markdown());
-            tables.push(table);
-        }
-    }
+    let tables = run_workloads(options, plan, &foreign);
     if tables.is_empty() {
-        return Err(io::Error::other("no workload has such a name"));
+        return Err(io::Error::other("no workload matches the filter"));
     }
-    let skipped = skipped
-        .iter()
-        .map(|(name, why)| json!({ "server": name, "why": why }));
-    let results = json!({
-        "machine": machine,
-        "skipped": skipped.collect::<Vec<_>>(),
-        "tables": tables.iter().map(Table::json).collect::<Vec<_>>(),
-    });
-    fs::create_dir_all(&options.out)?;
-    fs::write(options.out.join("results.json"), format!("{results:#}\n"))?;
-    charts::draw(&tables, &options.out).map_err(|e| io::Error::other(e.to_string()))?;
+    write_results(&options.out, &machine, &skipped, &tables)?;
     let (seconds, out) = (started.elapsed().as_secs(), options.out.display());
     println!("\n{seconds} s; results and charts in {out}");
-    ours_have_not_failed(&tables)
+    check_failures(&tables)
 }
 
-/// Without the baseline there is no ratio, and without us no point.
-fn ours_have_not_failed(tables: &[Table]) -> io::Result<()> {
+/// Runs the selected workloads and prints the table of each.
+fn run_workloads(options: &Options, plan: &Plan, foreign: &[Server]) -> Vec<Table> {
+    let is_selected = |workload: &Workload| {
+        let filter = options.filter.as_ref();
+        filter.is_none_or(|part| workload.name.contains(part))
+            && (options.instructions || workload.kind != Kind::Instructions)
+    };
+    let workloads = workloads::all(plan, foreign);
+    let selected = workloads.iter().filter(|workload| is_selected(workload));
+    selected
+        .map(|workload| {
+            let table = rounds::run(workload, plan);
+            println!("\n{}", markdown::table(&table));
+            table
+        })
+        .collect()
+}
+
+fn write_results(
+    out: &Path,
+    machine: &[String],
+    skipped: &[Skipped],
+    tables: &[Table],
+) -> io::Result<()> {
+    let skipped: Vec<Value> = skipped
+        .iter()
+        .map(|skipped| json!({ "server": skipped.name, "reason": skipped.reason }))
+        .collect();
+    let results = json!({
+        "machine": machine,
+        "skipped": skipped,
+        "tables": tables.iter().map(Table::json).collect::<Vec<_>>(),
+    });
+    fs::create_dir_all(out)?;
+    fs::write(out.join("results.json"), format!("{results:#}\n"))?;
+    charts::draw(tables, out).map_err(|e| io::Error::other(e.to_string()))
+}
+
+/// Fails if echoline or a baseline failed; other servers may.
+fn check_failures(tables: &[Table]) -> io::Result<()> {
     for table in tables {
         for row in &table.rows {
-            let matters = row.server == table.base || row.server.starts_with("echoline");
-            if let (true, Some(failure)) = (matters, &row.failure) {
+            let is_required = row.server == table.baseline || row.server.starts_with("echoline");
+            if let (true, Some(failure)) = (is_required, &row.failure) {
                 let text = format!("{}: {}: {failure}", table.workload, row.server);
                 return Err(io::Error::other(text));
             }
@@ -142,7 +174,7 @@ fn ours_have_not_failed(tables: &[Table]) -> io::Result<()> {
     Ok(())
 }
 
-/// What the figures hold for, as far as the kernel says.
+/// Kernel, processors and congestion control, for the results.
 fn machine() -> Vec<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
@@ -152,7 +184,11 @@ fn machine() -> Vec<String> {
     let congestion = read("/proc/sys/net/ipv4/tcp_congestion_control");
     vec![
         format!("Linux {}", kernel.trim()),
-        format!("{} × {}", process::processors().len(), model.unwrap_or("?")),
+        format!(
+            "{} × {}",
+            affinity::processors().len(),
+            model.unwrap_or("?")
+        ),
         format!("congestion control {}", congestion.trim()),
     ]
 }

@@ -1,4 +1,4 @@
-//! A server as a process of its own: started, watched, ended.
+//! A server process: start, CPU time, memory, stop.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use nix::time::ClockId;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::affinity;
 use crate::servers::Server;
 
-/// How long anything may take that takes no time.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+/// Timeout of steps that normally take milliseconds.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running server; it is ended when this is dropped.
+/// A running server, stopped on drop.
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
@@ -26,12 +26,12 @@ pub struct Process {
 impl Process {
     /// Starts `server` on the servers' processor and waits until it listens.
     pub fn start(server: &Server) -> io::Result<Process> {
-        Process::start_in(server, &[])
+        Process::start_under(&[], server)
     }
 
-    /// The same under another program, such as valgrind.
-    pub fn start_in(server: &Server, wrapper: &[&str]) -> io::Result<Process> {
-        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    /// Starts `server` under a wrapper such as valgrind.
+    pub fn start_under(wrapper: &[&str], server: &Server) -> io::Result<Process> {
+        let addr = free_addr()?;
         let log = if server.logs {
             File::create(log_file())?.into()
         } else {
@@ -42,29 +42,38 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(Stdio::null());
-        let child = on(Side::Server, || command.spawn())?;
         let mut process = Process {
-            child,
+            child: affinity::as_server(|| command.spawn())?,
             addr,
             forks: server.forks,
         };
+        if process.wait_until_listening()? {
+            Ok(process)
+        } else {
+            let text = format!("{} does not listen", server.name);
+            Err(io::Error::other(text))
+        }
+    }
+
+    /// Returns false if the process exits or the time is up.
+    fn wait_until_listening(&mut self) -> io::Result<bool> {
         let started = Instant::now();
-        while TcpStream::connect(addr).is_err() {
-            if process.child.try_wait()?.is_some() || started.elapsed() > DEADLINE {
-                return Err(io::Error::other(format!("{} does not listen", server.name)));
+        while TcpStream::connect(self.addr).is_err() {
+            if self.child.try_wait()?.is_some() || started.elapsed() > TIMEOUT {
+                return Ok(false);
             }
             thread::sleep(Duration::from_millis(5));
         }
-        Ok(process)
+        Ok(true)
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Processor time used so far, by threads that have ended too; `None` if
-    /// children did the work.
-    pub fn cpu(&self) -> Option<Duration> {
+    /// CPU time so far, including that of exited threads; `None` if the server
+    /// forks.
+    pub fn cpu_time(&self) -> Option<Duration> {
         if self.forks {
             return None;
         }
@@ -73,8 +82,8 @@ impl Process {
         Some(clock.now().ok()?.into())
     }
 
-    /// Resident memory in bytes (`proc_pid_status(5)`); `None` if children
-    /// have it.
+    /// Resident memory in bytes (`proc_pid_status(5)`); `None` if the server
+    /// forks.
     pub fn rss(&self) -> Option<u64> {
         if self.forks {
             return None;
@@ -90,13 +99,13 @@ impl Process {
         Some(value.trim().to_owned())
     }
 
-    /// Ends it and waits for that. Children that serve a connection end with it.
+    /// Sends SIGTERM, after a timeout SIGKILL, and waits for the exit.
     pub fn stop(&mut self) -> io::Result<()> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM)?;
-        let asked = Instant::now();
+        let started = Instant::now();
         while self.child.try_wait()?.is_none() {
-            if asked.elapsed() > DEADLINE {
+            if started.elapsed() > TIMEOUT {
                 kill_process(pid, Signal::KILL)?;
             }
             thread::sleep(Duration::from_millis(1));
@@ -113,45 +122,12 @@ impl Drop for Process {
     }
 }
 
-/// Where a server that logs to a file does so.
+/// A loopback address with a port that is free now.
+fn free_addr() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// Where a server that logs writes its log.
 fn log_file() -> String {
     format!("{}/log", env!("CARGO_TARGET_TMPDIR"))
-}
-
-/// Who runs on which processor.
-#[derive(Clone, Copy)]
-pub enum Side {
-    Server,
-    Load,
-}
-
-/// The processors of this process as they were at the start.
-pub fn processors() -> &'static [usize] {
-    static ALL: std::sync::OnceLock<Vec<usize>> = std::sync::OnceLock::new();
-    ALL.get_or_init(|| {
-        let set = sched_getaffinity(None).expect("a process may ask for its own");
-        (0..CpuSet::MAX_CPU)
-            .filter(|&cpu| set.is_set(cpu))
-            .collect()
-    })
-}
-
-/// Has this thread, and those it starts, run on the processor of `side`: the
-/// servers have the first, the load has the last.
-pub fn pin(side: Side) {
-    let all = processors();
-    let mut set = CpuSet::new();
-    set.set(match side {
-        Side::Server => all[0],
-        Side::Load => all[all.len() - 1],
-    });
-    sched_setaffinity(None, &set).expect("a process may choose among its own");
-}
-
-/// Does `work` there: children inherit the place (`sched_setaffinity(2)`).
-fn on<T>(side: Side, work: impl FnOnce() -> T) -> T {
-    pin(side);
-    let done = work();
-    pin(Side::Load);
-    done
 }

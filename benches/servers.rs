@@ -1,43 +1,43 @@
-//! Who is compared: ourselves, the baseline, and what people would use instead.
+//! The servers that are compared: echoline, the baseline and common alternatives.
 
 mod baseline;
+pub mod foreign;
 mod threads;
 mod tokio_lines;
 
-use std::ffi::OsString;
-use std::fs;
 use std::io;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-/// A server that can be started.
+/// A server that the bench can start.
 #[derive(Debug, Clone)]
 pub struct Server {
     pub name: &'static str,
-    pub command: Vec<OsString>,
-    /// A process per connection: its own figures tell nothing of the others'.
+    /// Program and arguments, with [`PORT`] for the port.
+    command: Vec<String>,
+    /// A process per connection. CPU time and memory of the first process
+    /// leave the others out, so they are not measured.
     pub forks: bool,
-    /// Not of this package: not always there, and measured in fewer rounds.
+    /// Not part of this package: may be missing, and runs in fewer rounds.
     pub is_foreign: bool,
-    /// Its log goes to a file rather than nowhere.
+    /// Standard output goes to a file instead of `/dev/null`.
     pub logs: bool,
 }
 
-/// Where a port goes in a command.
+/// Placeholder for the port in a command.
 const PORT: &str = "{port}";
 
 impl Server {
     fn new(name: &'static str, command: &[&str]) -> Server {
         Server {
             name,
-            command: command.iter().map(Into::into).collect(),
+            command: command.iter().map(ToString::to_string).collect(),
             forks: false,
             is_foreign: true,
             logs: false,
         }
     }
 
-    fn ours(name: &'static str, options: &[&str]) -> Server {
+    fn echoline(name: &'static str, options: &[&str]) -> Server {
         let command = [env!("CARGO_BIN_EXE_echoline"), "-l", "127.0.0.1:{port}"];
         Server {
             is_foreign: false,
@@ -45,68 +45,62 @@ impl Server {
         }
     }
 
-    /// One of those that [`serve`] knows, in a process of its own.
-    fn inner(name: &'static str) -> Server {
-        let program = std::env::current_exe().expect("this program has a path");
-        let program = program.to_str().expect("cargo's names are text");
+    /// A server that [`serve`] runs in a child process of the bench program.
+    fn built_in(name: &'static str) -> Server {
+        let program = std::env::current_exe().expect("the program has a path");
+        let program = program.to_str().expect("the path is UTF-8");
         Server {
             is_foreign: false,
             ..Server::new(name, &[program, "--serve", name, PORT])
         }
     }
 
-    /// The command that serves on `port`, after others that wrap it.
+    /// The command that serves on `port`, run by `wrapper` unless that is empty.
     pub fn command(&self, port: u16, wrapper: &[&str]) -> Command {
         let port = port.to_string();
-        let with_port = |word: &OsString| match word.to_str() {
-            Some(word) => word.replace(PORT, &port).into(),
-            None => word.clone(),
-        };
-        let mut words = wrapper.iter().map(Into::into);
-        let mut words = words.by_ref().chain(self.command.iter().map(with_port));
-        let mut command = Command::new(words.next().expect("a command has a word"));
+        let own = self.command.iter().map(|word| word.replace(PORT, &port));
+        let mut words = wrapper.iter().map(ToString::to_string).chain(own);
+        let mut command = Command::new(words.next().expect("a command has a program"));
         command.args(words);
         command
     }
 }
 
-/// Ourselves as we come, but for the log.
+/// echoline with its defaults, except that it logs warnings and errors only.
 pub fn echoline() -> Server {
-    Server::ours("echoline", &["-q"])
+    Server::echoline("echoline", &["-q"])
 }
 
-pub fn echoline_per_line() -> Server {
-    Server::ours("echoline --packet-per-line", &["-q", "--packet-per-line"])
+pub fn echoline_packet_per_line() -> Server {
+    Server::echoline("echoline --packet-per-line", &["-q", "--packet-per-line"])
 }
 
-pub fn echoline_busy() -> Server {
-    Server::ours("echoline --busy-poll 200", &["-q", "--busy-poll", "200"])
+pub fn echoline_busy_poll() -> Server {
+    Server::echoline("echoline --busy-poll 200", &["-q", "--busy-poll", "200"])
 }
 
-/// Ourselves at the default log level.
+/// echoline at the default log level.
 pub fn echoline_logging() -> Server {
     Server {
         logs: true,
-        ..Server::ours("echoline, logging", &[])
+        ..Server::echoline("echoline, logging", &[])
     }
 }
 
 pub fn baseline() -> Server {
-    Server::inner("baseline")
+    Server::built_in("baseline")
 }
 
 pub fn baseline_records() -> Server {
-    Server::inner("baseline-records")
+    Server::built_in("baseline-records")
 }
 
-/// The other servers of this package.
-pub fn inner() -> Vec<Server> {
-    ["baseline-lines", "tokio", "threads"]
-        .map(Server::inner)
-        .to_vec()
+/// The built-in servers that split the input into lines.
+pub fn built_in_line_servers() -> [Server; 3] {
+    ["baseline-lines", "tokio", "threads"].map(Server::built_in)
 }
 
-/// Serves as one of the inner servers.
+/// Runs the built-in server `name` until the process is killed.
 pub fn serve(name: &str, port: u16) -> io::Result<()> {
     match name {
         "baseline" => baseline::serve(port, baseline::Echo::Bytes),
@@ -115,115 +109,5 @@ pub fn serve(name: &str, port: u16) -> io::Result<()> {
         "tokio" => tokio_lines::serve(port),
         "threads" => threads::serve(port),
         _ => Err(io::Error::other(format!("there is no server {name}"))),
-    }
-}
-
-/// The servers that are not of this package, as far as they can be had here; the
-/// others by name, and why.
-pub fn foreign() -> (Vec<Server>, Vec<(&'static str, String)>) {
-    const SOCAT: &str = "TCP4-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,nodelay,backlog=4096";
-    let mut there = Vec::new();
-    let mut missing = Vec::new();
-    let mut add = |name, server: Result<Server, String>| match server {
-        Ok(server) => there.push(server),
-        Err(why) => missing.push((name, why)),
-    };
-    add(
-        "libevent",
-        build(
-            "libevent",
-            "libevent.c",
-            &["cc", "-O2", "-o", OUT, SRC, "-levent"],
-        ),
-    );
-    add(
-        "go",
-        build("go", "lines.go", &["go", "build", "-o", OUT, SRC]),
-    );
-    add(
-        "crystal",
-        build(
-            "crystal",
-            "original.cr",
-            &["crystal", "build", "--release", "-o", OUT, SRC],
-        ),
-    );
-    let script = source("lines.js");
-    add(
-        "node",
-        installed("node", &["node", "--version"], &["node", &script, PORT]),
-    );
-    let forking = |server: Server| Server {
-        forks: true,
-        ..server
-    };
-    add(
-        "socat",
-        installed("socat", &["socat", "-V"], &["socat", SOCAT, "PIPE"]).map(forking),
-    );
-    let ncat = [
-        "ncat",
-        "-l",
-        "-k",
-        "-m",
-        "1000",
-        "-e",
-        "/bin/cat",
-        "127.0.0.1",
-        PORT,
-    ];
-    add(
-        "ncat",
-        installed("ncat", &["ncat", "--version"], &ncat).map(forking),
-    );
-    (there, missing)
-}
-
-const OUT: &str = "{out}";
-const SRC: &str = "{src}";
-
-fn source(file: &str) -> String {
-    format!("{}/benches/servers/{file}", env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The server `name`, if `probe` runs.
-fn installed(name: &'static str, probe: &[&str], command: &[&str]) -> Result<Server, String> {
-    run(probe)?;
-    Ok(Server::new(name, command))
-}
-
-/// The server `name`, built by `compiler` unless that was done before.
-fn build(name: &'static str, file: &str, compiler: &[&str]) -> Result<Server, String> {
-    let (source, out) = (
-        source(file),
-        format!("{}/{name}", env!("CARGO_TARGET_TMPDIR")),
-    );
-    if !is_newer(out.as_ref(), source.as_ref()) {
-        let words: Vec<String> = compiler
-            .iter()
-            .map(|word| word.replace(OUT, &out).replace(SRC, &source))
-            .collect();
-        run(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
-    }
-    Ok(Server::new(name, &[&out, PORT]))
-}
-
-fn is_newer(built: &Path, source: &Path) -> bool {
-    let time = |path| fs::metadata(path).and_then(|data| data.modified());
-    matches!((time(built), time(source)), (Ok(built), Ok(source)) if built > source)
-}
-
-fn run(command: &[&str]) -> Result<(), String> {
-    let status = Command::new(command[0])
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(|e| format!("{}: {e}", command[0]))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{}: {status}", command.join(" ")))
     }
 }

@@ -1,114 +1,115 @@
-//! Sessions: connect, one line, close; several at a time, each to its clean end.
+//! Sessions: connect, one line, half-close, FIN; several at a time.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
-use crate::load::STALL;
+use crate::load::STALL_TIMEOUT;
 
-/// Sessions at a time.
-pub const AT_A_TIME: usize = 16;
+const CONCURRENT_SESSIONS: usize = 16;
 
 const LINE: &[u8] = b"a session's line\n";
 
-/// One session; it is dropped when it is over.
 struct Session {
     stream: TcpStream,
-    sent: bool,
-    echoed: usize,
+    is_sent: bool,
+    /// Bytes received so far.
+    received: usize,
 }
 
-/// Has `count` sessions with the server, or as many as fit into `limit`.
-/// Returns how many there were, and how long they took.
+/// Runs up to `max` sessions, and starts none after `duration`. Returns how
+/// many were completed and how long they took.
 ///
 /// # Errors
 ///
-/// When a server answers with other bytes than were sent, does not close after
-/// the client has, or stops to answer.
-pub fn run(addr: SocketAddr, count: u64, limit: Duration) -> io::Result<(u64, Duration)> {
+/// If the server echoes wrong bytes, stalls, or does not close after the
+/// client's half-close.
+pub fn run(addr: SocketAddr, max: u64, duration: Duration) -> io::Result<(u64, Duration)> {
     let mut poll = Poll::new()?;
-    let mut events = Events::with_capacity(AT_A_TIME);
-    let started = Instant::now();
+    let mut events = Events::with_capacity(CONCURRENT_SESSIONS);
+    let begin = Instant::now();
     let mut sessions = Vec::new();
-    let (mut begun, mut done) = (0, 0);
-    for key in 0..AT_A_TIME {
-        sessions.push(Some(Session::begin(addr, &poll, key)?));
-        begun += 1;
+    let (mut started, mut completed) = (0, 0);
+    for key in 0..CONCURRENT_SESSIONS {
+        sessions.push(Some(Session::start(addr, poll.registry(), key)?));
+        started += 1;
     }
-    while done < begun {
-        poll.poll(&mut events, Some(STALL))?;
+    while completed < started {
+        poll.poll(&mut events, Some(STALL_TIMEOUT))?;
         if events.is_empty() {
-            let text = "no echo, or no end, any more";
+            let text = "no echo or FIN in time";
             return Err(io::Error::new(ErrorKind::TimedOut, text));
         }
         for event in &events {
-            let slot = &mut sessions[event.token().0];
-            let Some(session) = slot else { continue };
-            if !session.go_on()? {
+            let key = event.token().0;
+            let Some(session) = &mut sessions[key] else {
+                continue;
+            };
+            if !session.advance()? {
                 continue;
             }
-            done += 1;
-            *slot = None;
-            if begun < count && started.elapsed() < limit {
-                *slot = Some(Session::begin(addr, &poll, event.token().0)?);
-                begun += 1;
+            completed += 1;
+            sessions[key] = None; // Closes the socket.
+            if started < max && begin.elapsed() < duration {
+                sessions[key] = Some(Session::start(addr, poll.registry(), key)?);
+                started += 1;
             }
         }
     }
-    Ok((done, started.elapsed()))
+    Ok((completed, begin.elapsed()))
 }
 
 impl Session {
-    fn begin(addr: SocketAddr, poll: &Poll, key: usize) -> io::Result<Session> {
+    fn start(addr: SocketAddr, registry: &Registry, key: usize) -> io::Result<Session> {
         let mut stream = TcpStream::connect(addr)?;
         let interests = Interest::READABLE | Interest::WRITABLE;
-        poll.registry()
-            .register(&mut stream, Token(key), interests)?;
+        registry.register(&mut stream, Token(key), interests)?;
         let mut session = Session {
             stream,
-            sent: false,
-            echoed: 0,
+            is_sent: false,
+            received: 0,
         };
-        session.send()?; // On loopback it is connected by now.
+        session.send()?; // On loopback the handshake is done by now.
         Ok(session)
     }
 
     fn send(&mut self) -> io::Result<()> {
         match self.stream.write(LINE) {
-            Ok(_) => self.sent = true, // A fresh socket takes it whole.
-            Err(e) if is_early(&e) => {}
+            Ok(_) => self.is_sent = true, // An empty send buffer takes the whole line.
+            Err(e) if is_not_ready(&e) => {}
             Err(e) => return Err(e),
         }
         Ok(())
     }
 
-    /// Goes as far as it can; says whether it is over.
-    fn go_on(&mut self) -> io::Result<bool> {
-        if !self.sent {
+    /// Does what the socket is ready for; returns whether the session is complete.
+    fn advance(&mut self) -> io::Result<bool> {
+        if !self.is_sent {
             self.send()?;
         }
         let mut buffer = [0; 64];
         let len = match self.stream.read(&mut buffer) {
-            Ok(0) if self.echoed == LINE.len() => return Ok(true),
+            Ok(0) if self.received == LINE.len() => return Ok(true),
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(len) => len,
-            Err(e) if is_early(&e) => return Ok(false),
+            Err(e) if is_not_ready(&e) => return Ok(false),
             Err(e) => return Err(e),
         };
-        if LINE.get(self.echoed..self.echoed + len) != Some(&buffer[..len]) {
-            return Err(io::Error::new(ErrorKind::InvalidData, "not what was sent"));
+        if LINE.get(self.received..self.received + len) != Some(&buffer[..len]) {
+            let text = "the echo differs from what was sent";
+            return Err(io::Error::new(ErrorKind::InvalidData, text));
         }
-        self.echoed += len;
-        if self.echoed == LINE.len() {
-            self.stream.shutdown(Shutdown::Write)?; // And its end will be an event.
+        self.received += len;
+        if self.received == LINE.len() {
+            self.stream.shutdown(Shutdown::Write)?; // The server's FIN is the next event.
         }
         Ok(false)
     }
 }
 
-fn is_early(e: &io::Error) -> bool {
+fn is_not_ready(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected)
 }

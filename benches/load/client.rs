@@ -1,0 +1,125 @@
+//! One client: sends batches and compares every byte that comes back.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+use echoline::Packets;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::exchange::Exchange;
+
+pub struct Client {
+    stream: TcpStream,
+    /// Several batches, sent one after another and then again.
+    payload: Box<[u8]>,
+    batch_len: usize,
+    /// Start of the current batch in `payload`.
+    start: usize,
+    /// Bytes of the current batch sent so far.
+    sent: usize,
+    /// Bytes of the current batch received so far.
+    received: usize,
+    sent_at: Instant,
+}
+
+impl Client {
+    pub fn connect(
+        addr: SocketAddr,
+        timeout: Duration,
+        exchange: Exchange,
+        number: usize,
+    ) -> io::Result<Client> {
+        let stream = std::net::TcpStream::connect_timeout(&addr, timeout)?;
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(Client {
+            stream: TcpStream::from_std(stream),
+            payload: exchange.payload(number),
+            batch_len: exchange.batch_len(),
+            start: 0,
+            sent: 0,
+            received: 0,
+            sent_at: Instant::now(),
+        })
+    }
+
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut self.stream, token, interests)
+    }
+
+    /// Starts the next batch.
+    pub fn send_batch(&mut self) -> io::Result<()> {
+        self.start += self.received;
+        if self.start == self.payload.len() {
+            self.start = 0;
+        }
+        (self.sent, self.received) = (0, 0);
+        self.sent_at = Instant::now();
+        self.send()
+    }
+
+    /// Sends the rest of the batch, as far as the socket takes it.
+    pub fn send(&mut self) -> io::Result<()> {
+        while self.sent < self.batch_len {
+            let rest = &self.payload[self.start + self.sent..self.start + self.batch_len];
+            match self.stream.write(rest) {
+                Ok(n) => self.sent += n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until the socket is drained; returns whether the batch is complete.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        loop {
+            let len = match self.stream.read(buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(len) => len,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            };
+            self.compare(&buffer[..len])?;
+            self.received += len;
+            if self.received == self.batch_len {
+                return Ok(true);
+            }
+            if len < buffer.len() {
+                return Ok(false); // A short read drains the socket (epoll(7)).
+            }
+        }
+    }
+
+    fn compare(&self, echo: &[u8]) -> io::Result<()> {
+        let at = self.start + self.received;
+        let expected = self.payload.get(at..at + echo.len());
+        if expected == Some(echo) && self.received + echo.len() <= self.sent {
+            Ok(())
+        } else {
+            let text = "the echo differs from what was sent";
+            Err(io::Error::new(ErrorKind::InvalidData, text))
+        }
+    }
+
+    /// Bytes of the current batch received so far.
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
+    /// Time since the batch was sent.
+    pub fn latency(&self) -> Duration {
+        self.sent_at.elapsed()
+    }
+
+    pub fn data_segments(&self) -> Option<u64> {
+        Packets::of(&self.stream).map(|packets| packets.data_in)
+    }
+
+    pub fn half_close(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
