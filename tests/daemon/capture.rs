@@ -4,19 +4,17 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use socket2::SockRef;
 
 use crate::namespace::in_private_network;
 use crate::packets::recorded;
-use crate::pcap::{FIN, RST, SYN, Segment, segments};
-use crate::support::{
-    Daemon, converse, echo, read_exactly, read_to_end, send_signal, wait_for, wait_until,
-};
+use crate::pcap::{FIN, RST, SYN, Segment};
+use crate::support::{Daemon, converse, echo, read_exactly, read_to_end, wait_for, wait_until};
+use crate::tcpdump::Tcpdump;
 
 macro_rules! captured {
     ($($(#[doc = $doc:literal])* fn $name:ident() $body:block)*) => {$(
@@ -29,45 +27,18 @@ macro_rules! captured {
     )*};
 }
 
-/// A daemon, and a tcpdump that listens to it.
+/// A daemon, and a capture of its packets.
 struct Wire {
     daemon: Daemon,
-    tcpdump: Child,
-    file: String,
+    tcpdump: Tcpdump,
 }
 
 impl Wire {
     fn start(args: &[&str]) -> Wire {
         let daemon = Daemon::start_with(args);
-        let port = daemon.addr.port();
-        let file = format!(
-            "{}/{}.pcap",
-            env!("CARGO_TARGET_TMPDIR"),
-            std::process::id()
-        );
-        let mut tcpdump = Command::new("tcpdump")
-            .args([
-                "-i",
-                "lo",
-                "--immediate-mode",
-                "-U",
-                "-s",
-                "128",
-                "-B",
-                "65536",
-            ])
-            .args(["-w", &file, &format!("tcp port {port}")])
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("tcpdump is installed");
-        let mut said = BufReader::new(tcpdump.stderr.take().unwrap()).lines();
-        let listens = said.any(|line| line.unwrap().contains("listening on lo"));
-        assert!(listens, "tcpdump ended");
-        Wire {
-            daemon,
-            tcpdump,
-            file,
-        }
+        let filter = format!("tcp port {}", daemon.addr.port());
+        let tcpdump = Tcpdump::start("lo", &filter);
+        Wire { daemon, tcpdump }
     }
 
     /// A client that the server has accepted, so that the first line does not
@@ -83,7 +54,7 @@ impl Wire {
     fn trace(&self, local: SocketAddr) -> Trace {
         let record = self.daemon.closing_record(local);
         wait_for("the end of the session", || {
-            let mut all = segments(&fs::read(&self.file).unwrap());
+            let mut all = self.tcpdump.segments();
             all.retain(|segment| segment.from == local || segment.to == local);
             let trace = Trace {
                 server: self.daemon.addr,
@@ -92,14 +63,6 @@ impl Wire {
             };
             trace.is_over().then_some(trace)
         })
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        send_signal(self.tcpdump.id(), Signal::INT);
-        let _ = self.tcpdump.wait();
-        let _ = fs::remove_file(&self.file);
     }
 }
 

@@ -18,4 +18,5 @@ mod packets;
 mod pcap;
 mod signals;
 mod support;
+mod tcpdump;
 mod tour;
