@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 use crate::packets::Packets;
 
 /// Why we end a connection that its peer has not finished.
@@ -23,8 +25,9 @@ pub(crate) enum Reason {
     Peer,
     /// We ended it.
     We(Cause),
-    /// The peer has vanished, or takes nothing any more.
-    SendTimeout,
+    /// The peer has vanished, or takes nothing any more. With the soft error
+    /// that the kernel reported in the place of `ETIMEDOUT`, if there was one.
+    SendTimeout(Option<io::Error>),
     /// The stream failed otherwise.
     Error(io::Error),
 }
@@ -39,13 +42,48 @@ pub(crate) struct Ending {
 
 impl From<io::Error> for Reason {
     fn from(e: io::Error) -> Reason {
-        // Of TCP_USER_TIMEOUT and of keepalive alike (tcp(7)).
+        // TCP_USER_TIMEOUT and keepalive both end with ETIMEDOUT (tcp(7)).
         if e.kind() == io::ErrorKind::TimedOut {
-            Reason::SendTimeout
+            Reason::SendTimeout(None)
+        } else if is_soft(&e) {
+            Reason::SendTimeout(Some(e))
         } else {
             Reason::Error(e)
         }
     }
+}
+
+/// Soft errors: what an ICMP message or a route lookup says while the kernel
+/// goes on trying (RFC 1122, section 4.2.3.9).
+///
+/// A read or write of an accepted connection fails with a soft error only after
+/// the retransmission or keepalive timer has given up: then Linux reports the
+/// pending soft error in the place of `ETIMEDOUT` (`tcp_write_err` in
+/// `net/ipv4/tcp_timer.c`). Until then the error is only noted (`tcp_v4_err` in
+/// `net/ipv4/tcp_ipv4.c`, `tcp_v6_err` in `net/ipv6/tcp_ipv6.c`; they would
+/// report it at once with `IP_RECVERR`, which is not set). `ECONNREFUSED` is
+/// soft too, as a reset of an accepted connection is `ECONNRESET` or `EPIPE`
+/// (`tcp_reset` in `net/ipv4/tcp_input.c`).
+///
+/// These are the errors of `icmp_err_convert` in `net/ipv4/icmp.c` and of
+/// `icmpv6_err_convert` in `net/ipv6/icmp.c`, and `EINVAL` of a blackhole route.
+const SOFT_ERRORS: &[Errno] = &[
+    Errno::ACCESS,
+    Errno::CONNREFUSED,
+    Errno::HOSTDOWN,
+    Errno::HOSTUNREACH,
+    #[cfg(target_os = "linux")]
+    Errno::INVAL,
+    Errno::NETUNREACH,
+    #[cfg(target_os = "linux")]
+    Errno::NONET,
+    Errno::NOPROTOOPT,
+    Errno::OPNOTSUPP,
+    Errno::PROTO,
+];
+
+fn is_soft(e: &io::Error) -> bool {
+    Errno::from_io_error(e).is_some_and(|errno| SOFT_ERRORS.contains(&errno))
 }
 
 impl fmt::Display for Reason {
@@ -55,7 +93,12 @@ impl fmt::Display for Reason {
             Reason::We(Cause::LineLimit) => f.write_str("line limit"),
             Reason::We(Cause::IdleTimeout) => f.write_str("idle timeout"),
             Reason::We(Cause::Shutdown) => f.write_str("shutdown"),
-            Reason::SendTimeout => f.write_str("send timeout"),
+            Reason::SendTimeout(None) => f.write_str("send timeout"),
+            Reason::SendTimeout(Some(soft_error)) => {
+                let text = soft_error.to_string();
+                let text = text.split(" (os error").next().unwrap_or(&text);
+                write!(f, "send timeout ({text})")
+            }
             Reason::Error(e) => write!(f, "error ({e})"),
         }
     }
@@ -87,7 +130,7 @@ impl Closes {
             Reason::We(Cause::LineLimit) => &mut self.line_limit,
             Reason::We(Cause::IdleTimeout) => &mut self.idle_timeout,
             Reason::We(Cause::Shutdown) => &mut self.shutdown,
-            Reason::SendTimeout => &mut self.send_timeout,
+            Reason::SendTimeout(_) => &mut self.send_timeout,
             Reason::Error(_) => &mut self.error,
         } += 1;
     }
@@ -110,5 +153,60 @@ impl fmt::Display for Closes {
             comma = ", ";
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(errno: i32) -> Reason {
+        io::Error::from_raw_os_error(errno).into()
+    }
+
+    #[test]
+    fn a_timeout_is_a_send_timeout() {
+        assert_eq!(reason(libc::ETIMEDOUT).to_string(), "send timeout");
+    }
+
+    #[test]
+    fn a_soft_error_is_a_send_timeout_and_named() {
+        let unreachable = reason(libc::EHOSTUNREACH).to_string();
+        assert_eq!(unreachable, "send timeout (No route to host)");
+        let mut closes = Closes::default();
+        for errno in [
+            libc::EACCES,
+            libc::ECONNREFUSED,
+            libc::EHOSTDOWN,
+            libc::EHOSTUNREACH,
+            #[cfg(target_os = "linux")]
+            libc::EINVAL,
+            libc::ENETUNREACH,
+            #[cfg(target_os = "linux")]
+            libc::ENONET,
+            libc::ENOPROTOOPT,
+            libc::EOPNOTSUPP,
+            libc::EPROTO,
+        ] {
+            let before = closes.send_timeout;
+            closes.count(&reason(errno));
+            assert_eq!(closes.send_timeout, before + 1, "errno {errno}");
+        }
+    }
+
+    #[test]
+    fn a_hard_error_is_an_error() {
+        for errno in [
+            libc::ECONNABORTED,
+            libc::ECONNRESET,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::ENOTCONN,
+            libc::EPIPE,
+        ] {
+            assert!(matches!(reason(errno), Reason::Error(_)), "errno {errno}");
+        }
+        let reset = reason(libc::ECONNRESET).to_string();
+        assert!(reset.starts_with("error (Connection reset"), "{reset}");
     }
 }

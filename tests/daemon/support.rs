@@ -17,19 +17,27 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const BINARY: &str = env!("CARGO_BIN_EXE_echoline");
 
 /// Looks every few milliseconds until there is something to see.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_for_within(DEADLINE, what, look)
+}
+
+fn wait_for_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(seen) = look() {
             return seen;
         }
-        assert!(start.elapsed() < DEADLINE, "waited too long for {what}");
+        assert!(start.elapsed() < limit, "waited too long for {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     wait_for(what, || is_so().then_some(()));
+}
+
+pub fn wait_until_within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    wait_for_within(limit, what, || is_so().then_some(()));
 }
 
 /// A running daemon; it is killed when the test lets go of it.
@@ -101,10 +109,13 @@ impl Daemon {
 
     /// Waits until so many connections are recorded as closed.
     pub fn wait_for_closes(&self, count: usize) {
-        wait_until("the closing records", || {
-            let is_closing = |line: &&String| line.contains(" closed by ");
-            self.log().iter().filter(is_closing).count() == count
-        });
+        wait_until("the closing records", || self.closes() == count);
+    }
+
+    /// How many connections are recorded as closed so far.
+    pub fn closes(&self) -> usize {
+        let is_closing = |line: &&String| line.contains(" closed by ");
+        self.log().iter().filter(is_closing).count()
     }
 
     pub fn connect(&self) -> TcpStream {
