@@ -26,6 +26,10 @@ pub struct Config {
     /// than the MSS or than the peer's window can take), with one system call
     /// per line; elsewhere one write per line, which is the best effort.
     /// Default: as few segments as will do.
+    ///
+    /// While received data has holes, the kernel takes 12, 20 or 28 bytes from
+    /// a segment for SACK blocks in its header, which cannot be forbidden: a
+    /// line of up to MSS − 28 bytes is never cut for this reason.
     pub packet_per_line: bool,
     /// The most connections at a time; 0, the default: as many as the limit on
     /// file descriptors allows, less what is open when the server is bound, and
