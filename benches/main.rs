@@ -101,7 +101,7 @@ fn bench(options: &Options) -> io::Result<()> {
     };
     let started = Instant::now();
     affinity::pin(affinity::Role::Load);
-    echoline::raise_descriptor_limit()?;
+    echoline::raise_fd_limit()?;
     let (foreign, skipped) = if options.no_foreign {
         (Vec::new(), Vec::new())
     } else {

@@ -1,6 +1,5 @@
-//! A TCP line echo server on a single-threaded [`mio`] loop: whoever sends a
-//! line gets the same line back, one line in one packet, and every connection
-//! is closed cleanly.
+//! A TCP line echo server on a single-threaded [`mio`] loop: every line comes back
+//! in one packet, and every connection is closed cleanly.
 //!
 //! ```
 //! use std::io::{BufRead, BufReader, Write};
@@ -26,54 +25,44 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The rooms
+//! What a client can rely on is in [docs/behaviour.md][behaviour], what happens
+//! under faults in [docs/reliability.md][reliability].
 //!
-//! Dependencies point downwards only. Rooms marked *pure* do no I/O.
+//! # Embedding
 //!
-//! | file | owns |
-//! |---|---|
-//! | `main.rs` | the daemon: argv to configuration, one result to one exit code |
-//! | `cli.rs` | the command line; nothing else knows clap |
-//! | `logging.rs` | the daemon's logger |
-//! | `lib.rs` | the public names |
-//! | `server.rs` | the poll, the slab, the loop, the only insert and the only remove |
-//! | `listener.rs` | bound sockets, accepting, and what accept errors mean |
-//! | `signals.rs` | signals as an event source |
-//! | `alarms.rs` | what is to be done later, and what time it is |
-//! | `admission.rs` | who may come in: limits on connections |
-//! | `descriptors.rs` | how many connections there can be |
-//! | `connection.rs` | one peer: stream, phase, buffers; its turn ends in a verdict |
-//! | `outbox.rs` | what waits to be sent, and how it is flushed |
-//! | `socket.rs` | how a send becomes segments, when an ACK leaves |
-//! | `packets.rs` | `TCP_INFO`: the kernel's count of segments |
-//! | `ending.rs` | why connections end |
-//! | `totals.rs` | what connections did |
-//! | `line.rs` | pure: bytes in, complete lines out, length limit |
-//! | `deadlines.rs` | pure: the earliest deadline |
-//! | `config.rs` | settings, defaults, limits, addresses |
+//! - [`Server::run`] blocks its thread until the server stops. It waits in one
+//!   `poll` call for connections, its [`Handle`]s and, if
+//!   [`Server::handle_signals`] was called, signals. It starts no threads.
+//! - Records go to the [`log`] crate. Without a logger there are none.
+//! - The limit on file descriptors belongs to the process: [`raise_fd_limit`]
+//!   raises it, [`Server::bind`] does not.
 //!
-//! One turn of the loop: poll, connections that are ready, accepts, deadlines,
-//! signals.
+//! # Features
+//!
+//! `cli` (default) is for the `echoline` binary: command line and logger. A library
+//! user turns it off with `default-features = false`.
+//!
+//! # Platforms
+//!
+//! Linux is tested. [`SegmentCounts`] need Linux 4.6. Other Unix systems with epoll or
+//! kqueue are supported without what only Linux has: `MSG_EOR`, `MSG_MORE`,
+//! `TCP_QUICKACK`, `TCP_USER_TIMEOUT` and the counts. One packet per line is best
+//! effort there.
+//!
+//! [behaviour]: https://docs.rs/crate/echoline/latest/source/docs/behaviour.md
+//! [reliability]: https://docs.rs/crate/echoline/latest/source/docs/reliability.md
 
-mod admission;
-mod alarms;
+mod address;
+mod clock;
 mod config;
 mod connection;
-mod deadlines;
-mod descriptors;
-mod ending;
-mod line;
-mod listener;
-mod outbox;
-mod packets;
+mod error;
+mod net;
 mod server;
-mod signals;
-mod socket;
-mod totals;
+mod stats;
 
-pub use config::{AddrError, Config, ListenAddr, MAX_LINE_LIMIT, MAX_TIMEOUT};
-pub use descriptors::raise_descriptor_limit;
-pub use ending::Closes;
-pub use packets::Packets;
-pub use server::{Handle, Server, TOTALS_TARGET};
-pub use totals::Totals;
+pub use address::{AddrError, ListenAddr};
+pub use config::{Config, MAX_LINE_LIMIT, MAX_TIMEOUT};
+pub use net::tcp_info::SegmentCounts;
+pub use server::{Handle, Server, TOTALS_TARGET, raise_fd_limit};
+pub use stats::{CloseCounts, Totals};

@@ -51,7 +51,7 @@ fn a_second_shutdown_cuts_off_those_who_stay() {
     // It is stopping, as the FIN has come; and the client stays.
     handle.clone().shutdown().unwrap();
     let error = running.join().unwrap().unwrap_err();
-    let why = "shutdown requested while stopping: 1 connections cut off";
+    let why = "shutdown requested while stopping: 1 connection aborted";
     assert_eq!(error.to_string(), why);
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-use echoline::Packets;
+use echoline::SegmentCounts;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
@@ -116,7 +116,7 @@ impl Client {
     }
 
     pub fn data_segments(&self) -> Option<u64> {
-        Packets::of(&self.stream).map(|packets| packets.data_in)
+        SegmentCounts::of(&self.stream).map(|counts| counts.data_segs_in)
     }
 
     pub fn half_close(&self) {

@@ -1,26 +1,28 @@
-//! The connection against a socket that does whatever sockets may do.
+//! A connection against a scripted socket.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-
-use super::*;
-use crate::packets::Snapshot;
-use crate::socket::{END_OF_RECORD, MORE};
 use rustix::net::SendFlags;
 
-/// What the socket does when it is read.
+use super::*;
+use crate::net::socket::Readiness;
+use crate::net::stream::{EOR, MORE};
+use crate::net::tcp_info::TcpInfo;
+
+/// The result of a read.
 #[derive(Debug, Clone)]
 enum Read {
     Data(Vec<u8>),
     WouldBlock,
     Interrupted,
-    End,
+    Eof,
     Reset,
 }
 
-/// How much the socket takes when it is written to.
+/// The result of a write: how much is taken.
 #[derive(Debug, Clone)]
 enum Write {
     Some(usize),
@@ -30,22 +32,22 @@ enum Write {
     Reset,
 }
 
-/// A socket that plays its script, and watches the connection.
+/// A socket that plays a script and checks the calls of the connection.
 struct Script {
     reads: std::vec::IntoIter<Read>,
-    /// What is left of the data that came last.
+    /// The rest of the last data.
     pending: Vec<u8>,
     writes: RefCell<std::vec::IntoIter<Write>>,
     received: Vec<u8>,
     echoed: RefCell<Vec<u8>>,
-    /// The peer has finished, and the zero-length read has said so.
-    at_end: bool,
+    /// A zero-length read has reported the peer's FIN.
+    at_eof: bool,
     failed: Cell<bool>,
-    finished: Cell<bool>,
-    /// A write was not taken in full since one was: output waits.
-    owes: Cell<bool>,
-    /// Snapshots for which the kernel still sends.
-    sends_on: Cell<u32>,
+    fin_sent: Cell<bool>,
+    /// The last write was not taken in full.
+    has_output: Cell<bool>,
+    /// Calls of `tcp_info` that report unsent bytes.
+    unsent_reports: Cell<u32>,
 }
 
 impl Script {
@@ -56,30 +58,30 @@ impl Script {
             writes: RefCell::new(case.writes.clone().into_iter()),
             received: Vec::new(),
             echoed: RefCell::default(),
-            at_end: false,
+            at_eof: false,
             failed: Cell::new(false),
-            finished: Cell::new(false),
-            owes: Cell::new(false),
-            sends_on: Cell::new(case.sends_on),
+            fin_sent: Cell::new(false),
+            has_output: Cell::new(false),
+            unsent_reports: Cell::new(case.unsent_reports),
         }
     }
 }
 
-fn common(case: &Case) -> Common {
-    Common {
-        buffer: vec![0; case.buffer].into_boxed_slice(),
+fn context(case: &Case) -> Context {
+    Context {
+        input: InputBuffer::new(case.buffer, case.headroom),
         max_line: case.max_line,
-        packet_per_line: case.packet_per_line,
+        segment_per_line: case.segment_per_line,
         now: 0,
         open: 1,
         log_empty: true,
     }
 }
 
-impl Socket for Script {
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Stream for Script {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!buffer.is_empty());
-        assert!(!self.owes.get(), "read while output waits");
+        assert!(!self.has_output.get(), "read while output is pending");
         assert!(!self.failed.get(), "read after a failure");
         if self.pending.is_empty() {
             match self.reads.next() {
@@ -90,8 +92,8 @@ impl Socket for Script {
                     self.failed.set(true);
                     return Err(ErrorKind::ConnectionReset.into());
                 }
-                Some(Read::End) | None => {
-                    self.at_end = true;
+                Some(Read::Eof) | None => {
+                    self.at_eof = true;
                     self.reads = Vec::new().into_iter();
                     return Ok(0);
                 }
@@ -105,9 +107,9 @@ impl Socket for Script {
 
     fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
         assert!(!bytes.is_empty());
-        assert!(!self.finished.get(), "write after our FIN");
+        assert!(!self.fin_sent.get(), "write after our FIN");
         assert!(!self.failed.get(), "write after a failure");
-        if flags.contains(END_OF_RECORD) {
+        if flags.contains(EOR) {
             let newlines = memchr::memchr_iter(b'\n', bytes).count();
             assert_eq!((newlines, bytes.last()), (1, Some(&b'\n')), "one line");
         }
@@ -116,7 +118,7 @@ impl Socket for Script {
             Write::All => bytes.len(),
             Write::Interrupted => return Err(ErrorKind::Interrupted.into()),
             Write::WouldBlock => {
-                self.owes.set(true);
+                self.has_output.set(true);
                 return Err(ErrorKind::WouldBlock.into());
             }
             Write::Reset => {
@@ -124,17 +126,17 @@ impl Socket for Script {
                 return Err(ErrorKind::BrokenPipe.into());
             }
         };
-        self.owes.set(n < bytes.len());
+        self.has_output.set(n < bytes.len());
         self.echoed.borrow_mut().extend_from_slice(&bytes[..n]);
-        if !flags.intersects(MORE | END_OF_RECORD) && n == bytes.len() {
+        if !flags.intersects(MORE | EOR) && n == bytes.len() {
             assert_eq!(bytes.last(), Some(&b'\n'), "whole lines");
         }
         Ok(n)
     }
 
-    fn finish(&self) -> io::Result<()> {
-        assert!(!self.finished.replace(true), "one FIN");
-        assert!(!self.owes.get(), "FIN before the output");
+    fn shutdown_write(&self) -> io::Result<()> {
+        assert!(!self.fin_sent.replace(true), "one FIN");
+        assert!(!self.has_output.get(), "FIN before the output");
         Ok(())
     }
 
@@ -144,29 +146,28 @@ impl Socket for Script {
 
     fn set_quick_ack(&self, _: bool) {}
 
-    fn snapshot(&self) -> Snapshot {
-        let left = self.sends_on.get();
-        self.sends_on.set(left.saturating_sub(1));
-        Snapshot {
-            packets: None,
-            is_sending: left > 0,
+    fn tcp_info(&self) -> TcpInfo {
+        let left = self.unsent_reports.get();
+        self.unsent_reports.set(left.saturating_sub(1));
+        TcpInfo {
+            segments: None,
+            has_unsent: left > 0,
         }
     }
 }
 
-/// What the echo must be if everything goes well, and whether a line is too
-/// long: the words of the contract.
-fn oracle(received: &[u8], at_end: bool, max_line: usize) -> (Vec<u8>, bool) {
+/// The echo of an undisturbed connection, and whether a line is too long.
+fn oracle(received: &[u8], at_eof: bool, max_line: usize) -> (Vec<u8>, bool) {
     let mut echo = Vec::new();
     for line in received.split_inclusive(|&byte| byte == b'\n') {
         let complete = line.ends_with(b"\n");
         if line.len() + usize::from(!complete) > max_line {
             return (echo, true);
         }
-        if complete || at_end {
+        if complete || at_eof {
             echo.extend_from_slice(line);
         }
-        if !complete && at_end {
+        if !complete && at_eof {
             echo.push(b'\n');
         }
     }
@@ -180,7 +181,7 @@ fn reads() -> impl Strategy<Value = Vec<Read>> {
             12 => vec(byte, 1..30).prop_map(Read::Data),
             3 => Just(Read::WouldBlock),
             2 => Just(Read::Interrupted),
-            1 => Just(Read::End),
+            1 => Just(Read::Eof),
             1 => Just(Read::Reset),
         ],
         0..30,
@@ -206,11 +207,12 @@ struct Case {
     writes: Vec<Write>,
     max_line: usize,
     buffer: usize,
-    packet_per_line: bool,
-    short_reads_lie: bool,
-    sends_on: u32,
-    /// The turn after which the server drains the connection.
-    drained_after: Option<usize>,
+    headroom: usize,
+    segment_per_line: bool,
+    read_until_would_block: bool,
+    unsent_reports: u32,
+    /// The run before which the server drains the connection.
+    drained_before: Option<usize>,
 }
 
 prop_compose! {
@@ -219,71 +221,72 @@ prop_compose! {
         writes in writes(),
         max_line in 1usize..60,
         buffer in 1usize..40,
-        packet_per_line in any::<bool>(),
-        short_reads_lie in any::<bool>(),
-        sends_on in 0u32..4,
-        drained_after in proptest::option::of(0usize..40),
+        headroom in 0usize..10,
+        segment_per_line in any::<bool>(),
+        read_until_would_block in any::<bool>(),
+        unsent_reports in 0u32..4,
+        drained_before in proptest::option::of(0usize..40),
     ) -> Case {
-        Case { reads, writes, max_line, buffer, packet_per_line, short_reads_lie, sends_on, drained_after }
+        Case { reads, writes, max_line, buffer, headroom, segment_per_line, read_until_would_block, unsent_reports, drained_before }
     }
 }
 
-/// Runs a connection to its end, with an event before each turn, as they may
-/// be spurious.
+/// Runs a connection to its end, with an event before each run: events may be
+/// spurious.
 fn play(case: &Case) -> Result<(), TestCaseError> {
     let script = Script::new(case);
-    let mut common = common(case);
+    let mut context = context(case);
     let peer = "127.0.0.1:1".parse().unwrap();
     let mut connection = Connection::new(script, peer, 0, 0);
     let event = Readiness {
         readable: true,
-        short_reads_lie: case.short_reads_lie,
+        read_until_would_block: case.read_until_would_block,
     };
-    for turn in 0..10_000 {
-        if case.drained_after == Some(turn) {
-            connection.drain(Cause::Shutdown);
+    for run in 0..10_000 {
+        if case.drained_before == Some(run) {
+            connection.drain(LocalClose::Shutdown);
         }
-        connection.notice(event);
-        let verdict = connection.run(&mut common);
-        let script = &connection.stream;
+        connection.socket.update_readiness(event);
+        let outcome = connection.run(&mut context);
+        let script = connection.socket.stream_mut();
         let echoed = script.echoed.borrow();
-        let (echo, too_long) = oracle(&script.received, script.at_end, case.max_line);
+        let (echo, too_long) = oracle(&script.received, script.at_eof, case.max_line);
         prop_assert!(echo.starts_with(&echoed), "wrong bytes");
-        let Verdict::Close(ending) = verdict else {
+        let Outcome::Close(closed) = outcome else {
             prop_assert!(!script.failed.get(), "alive after a failure");
             continue;
         };
         if script.failed.get() {
-            let ours = matches!(ending.reason, Reason::We(_));
-            prop_assert!(ours || matches!(ending.reason, Reason::Error(_)));
+            let local = matches!(closed.reason, CloseReason::Local(_));
+            prop_assert!(local || matches!(closed.reason, CloseReason::Error(_)));
             return Ok(());
         }
-        // It ended well: nothing waits, and the peer had finished.
-        prop_assert!(script.at_end && !script.owes.get());
-        match ending.reason {
-            Reason::Peer => {
+        // Closed without a failure: no output is pending, and the peer has finished.
+        prop_assert!(script.at_eof && !script.has_output.get());
+        match closed.reason {
+            CloseReason::Peer => {
                 prop_assert!(!too_long);
                 prop_assert_eq!(&*echoed, &echo);
             }
-            // Nothing of that line, and everything before it.
-            Reason::We(Cause::LineLimit) => prop_assert!(too_long && *echoed == echo),
-            // Whole lines; what came after our FIN was discarded.
-            Reason::We(Cause::Shutdown) => {
-                prop_assert!(case.drained_after.is_some());
+            // Every line before that one, and nothing of it.
+            CloseReason::Local(LocalClose::LineLimit) => prop_assert!(too_long && *echoed == echo),
+            // Whole lines; input after our FIN is discarded.
+            CloseReason::Local(LocalClose::Shutdown) => {
+                prop_assert!(case.drained_before.is_some());
                 prop_assert!(echoed.is_empty() || echoed.ends_with(b"\n"));
             }
             reason => prop_assert!(false, "{}", reason),
         }
         return Ok(());
     }
-    Err(TestCaseError::fail("it never ends"))
+    Err(TestCaseError::fail("the connection never ends"))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn whatever_the_socket_does_no_byte_is_lost_repeated_or_reordered(case in cases()) {
+    fn no_script_loses_repeats_or_reorders_a_byte(case in cases()) {
         play(&case)?;
     }
 }
@@ -293,22 +296,23 @@ proptest! {
 
     #[test]
     #[ignore = "needs some seconds more"]
-    fn whatever_the_socket_does_no_byte_is_lost_in_100000_cases(case in cases()) {
+    fn none_of_100000_scripts_loses_repeats_or_reorders_a_byte(case in cases()) {
         play(&case)?;
     }
 }
 
 #[test]
-fn an_activity_after_now_is_not_idle_time() {
+fn activity_after_now_is_no_idle_time() {
     let case = Case {
         reads: vec![],
         writes: vec![],
         max_line: 10,
         buffer: 10,
-        packet_per_line: false,
-        short_reads_lie: false,
-        sends_on: 0,
-        drained_after: None,
+        headroom: 5,
+        segment_per_line: false,
+        read_until_would_block: false,
+        unsent_reports: 0,
+        drained_before: None,
     };
     let peer = "127.0.0.1:1".parse().unwrap();
     for accepted in [0, 5, u32::MAX - 1, u32::MAX] {
@@ -325,26 +329,27 @@ fn an_activity_after_now_is_not_idle_time() {
 }
 
 #[test]
-fn pending_output_is_activity() {
+fn pending_output_counts_as_activity() {
     let case = Case {
         reads: vec![Read::Data(b"hello\n".to_vec())],
         writes: vec![Write::WouldBlock],
         max_line: 10,
         buffer: 10,
-        packet_per_line: false,
-        short_reads_lie: false,
-        sends_on: 0,
-        drained_after: None,
+        headroom: 5,
+        segment_per_line: false,
+        read_until_would_block: false,
+        unsent_reports: 0,
+        drained_before: None,
     };
-    let mut common = common(&case);
+    let mut context = context(&case);
     let peer = "127.0.0.1:1".parse().unwrap();
     let mut connection = Connection::new(Script::new(&case), peer, 0, 0);
-    connection.notice(Readiness {
+    connection.socket.update_readiness(Readiness {
         readable: true,
-        short_reads_lie: false,
+        read_until_would_block: false,
     });
-    assert!(matches!(connection.run(&mut common), Verdict::Keep));
+    assert!(matches!(connection.run(&mut context), Outcome::Wait));
     assert_eq!(connection.idle_for(1000), 0, "output is pending");
-    assert!(matches!(connection.run(&mut common), Verdict::Keep));
+    assert!(matches!(connection.run(&mut context), Outcome::Wait));
     assert_eq!(connection.idle_for(1500), 500, "since it was pending last");
 }

@@ -382,11 +382,11 @@ captured! {
 /// Waits until all that was sent has been acknowledged, and what was received
 /// too: the kernel has no ACK left to delay.
 fn acknowledged(client: &TcpStream) {
-    let sent = echoline::Packets::of(client).unwrap();
+    let sent = echoline::SegmentCounts::of(client).unwrap();
     wait_until("the ACK", || {
-        let now = echoline::Packets::of(client).unwrap();
+        let now = echoline::SegmentCounts::of(client).unwrap();
         // Handshake: SYN and ACK; one data segment; an ACK for each received.
-        now.outgoing >= 3 + now.data_in && now.incoming > sent.data_out
+        now.segs_out >= 3 + now.data_segs_in && now.segs_in > sent.data_segs_out
     });
 }
 

@@ -71,7 +71,7 @@ fn a_stop_during_a_pause_accepts_those_who_wait() {
     inject(&daemon, "accept4", "EMFILE", || {
         let mut client = daemon.connect();
         client.write_all(b"hello\n").unwrap();
-        daemon.wait_for_record("accepting pauses");
+        daemon.wait_for_record("accept paused");
         daemon.signal(Signal::TERM);
         assert_eq!(read_to_end(&client), b"hello\n");
     });
@@ -87,7 +87,7 @@ fn an_endless_error_of_accept_does_not_spin() {
     let mut client = None;
     let table = strace(daemon.pid(), &fault, || {
         client = Some(daemon.connect());
-        daemon.wait_for_record("accepting pauses: Operation not permitted");
+        daemon.wait_for_record("accept paused: Operation not permitted");
         std::thread::sleep(std::time::Duration::from_secs(2));
     });
     let accepts = table

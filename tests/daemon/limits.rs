@@ -35,11 +35,11 @@ fn with_64_descriptors_200_clients_are_all_served_in_the_end() {
     for client in &mut clients {
         client.write_all(b"hello\n").unwrap();
     }
-    daemon.wait_for_record("accepting pauses: ");
+    daemon.wait_for_record("accept paused: ");
     for client in clients {
         assert_eq!(read_exactly(&client, 6), b"hello\n");
     }
-    daemon.wait_for_record("accepting goes on");
+    daemon.wait_for_record("accept resumed");
     assert_eq!(warnings(&daemon.stop()), 1);
 }
 
@@ -49,7 +49,7 @@ fn six_hundred_connects_during_a_pause_all_complete() {
     let first: Vec<TcpStream> = (0..3).map(|_| daemon.connect()).collect();
     daemon.wait_for_record("(3 open)");
     let waiting: Vec<TcpStream> = (0..600).map(|_| daemon.connect()).collect();
-    daemon.wait_for_record("accepting pauses: 3 connections are open, the limit");
+    daemon.wait_for_record("accept paused: connection limit 3 reached");
     drop(first);
     for client in waiting {
         echo(&client, b"hello\n");
@@ -76,7 +76,7 @@ fn at_the_limit_the_listeners_take_turns() {
     let second = daemon.wait_for_record("listening on 127.0.0.2:");
     let second = second.rsplit(' ').next().unwrap().parse().unwrap();
     let mut on_first: Vec<TcpStream> = (0..60).map(|_| daemon.connect()).collect();
-    daemon.wait_for_record("accepting pauses");
+    daemon.wait_for_record("accept paused");
     let on_second = connect(second);
     let local = on_second.local_addr().unwrap();
     // Each close makes room for one; at the latest the second is its turn.
@@ -94,13 +94,18 @@ fn a_warning_names_the_connections_that_the_descriptors_allow() {
     let listen = "-l 127.0.0.1:0 ".repeat(1000);
     let script = format!("ulimit -n 1100; exec \"$0\" {listen} --max-connections 1068");
     let daemon = Daemon::spawn(Command::new("sh").args(["-c", &script, BINARY]));
-    let warning = daemon.wait_for_record("connections rather than 1068");
-    let (_, rest) = warning.split_once("at most ").unwrap();
-    let allowed: usize = rest.split(' ').next().unwrap().parse().unwrap();
+    let warning = daemon.wait_for_record("max-connections lowered from 1068 to ");
+    let (allowed, _) = warning
+        .split_once(" to ")
+        .unwrap()
+        .1
+        .split_once(':')
+        .unwrap();
+    let allowed: usize = allowed.parse().unwrap();
     assert!((70..=90).contains(&allowed), "{warning}");
     let clients: Vec<TcpStream> = (0..allowed + 20).map(|_| daemon.connect()).collect();
     daemon.wait_for_record(&format!(
-        "accepting pauses: {allowed} connections are open, the limit"
+        "accept paused: connection limit {allowed} reached"
     ));
     for client in &clients[..allowed] {
         echo(client, b"hello\n");
@@ -145,7 +150,7 @@ fn an_address_has_its_share_and_no_more() {
     let log = daemon.stop();
     let refusals = log
         .iter()
-        .filter(|line| line.contains("refused: 2 connections"));
+        .filter(|line| line.contains("refused: address limit 2 reached"));
     let refusals = refusals.count();
     assert!(
         (1..50).contains(&refusals),
@@ -186,7 +191,7 @@ fn a_silent_client_is_sent_off_and_a_dripping_one_is_not() {
     drop(dripping);
     let record = daemon.closing_record(local);
     assert!(
-        record.contains("closed by idle timeout: 1 lines, 31 bytes in"),
+        record.contains("closed by idle timeout: 1 line, 31 bytes in"),
         "{record}"
     );
     let log = daemon.stop();

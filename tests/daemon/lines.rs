@@ -100,7 +100,7 @@ fn a_line_of_the_limit_is_echoed_and_one_byte_more_ends_the_connection() {
     drop(client);
     let record = daemon.closing_record(local);
     assert!(
-        record.contains("closed by line limit: 1 lines, "),
+        record.contains("closed by line limit: 1 line, "),
         "{record}"
     );
 

@@ -67,7 +67,7 @@ fn a_session_is_recorded_as_documented() {
     assert_eq!(texts[5], "INFO  [echoline] SIGTERM: stopping (0 open)");
     assert_eq!(
         figureless(texts[6]),
-        "INFO  [echoline] totals: 1 connections, 0 open, 2 lines, 10 bytes in, 11 bytes out, up T s; closed 1 by peer; packets in N (N data), out N (N data), N retransmitted"
+        "INFO  [echoline] totals: 1 connection, 0 open, 2 lines, 10 bytes in, 11 bytes out, up T s; closed 1 by peer; packets in N (N data), out N (N data), N retransmitted"
     );
     assert_eq!(texts.len(), 7);
 }

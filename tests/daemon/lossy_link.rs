@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use echoline::Packets;
+use echoline::SegmentCounts;
 use rustix::process::Signal;
 
 use crate::link::Family::{V4, V6};
@@ -191,9 +191,11 @@ linked! {
 
 /// Returns when the server's kernel has the line, which the server has not read.
 fn send_and_wait_for_ack(mut client: &TcpStream, line: &[u8]) {
-    let before = Packets::of(client).unwrap().incoming;
+    let before = SegmentCounts::of(client).unwrap().segs_in;
     client.write_all(line).unwrap();
-    wait_until("the ACK", || Packets::of(client).unwrap().incoming > before);
+    wait_until("the ACK", || {
+        SegmentCounts::of(client).unwrap().segs_in > before
+    });
 }
 
 /// Has 2,000 lines of `len` bytes echoed with `--packet-per-line` and returns

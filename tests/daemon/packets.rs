@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 
-use echoline::Packets;
+use echoline::SegmentCounts;
 use socket2::SockRef;
 
 use crate::support::{
@@ -15,8 +15,8 @@ use crate::support::{
 
 const PER_LINE: &[&str] = &["--packet-per-line"];
 
-fn packets(client: &TcpStream) -> Packets {
-    Packets::of(client).expect("the kernel counts")
+fn packets(client: &TcpStream) -> SegmentCounts {
+    SegmentCounts::of(client).expect("the kernel counts")
 }
 
 /// The closing record's figures in the order of the record.
@@ -36,10 +36,10 @@ fn agreed(daemon: &Daemon, client: TcpStream) -> u64 {
     let seen = packets(&client);
     drop(client);
     let [_, data_in, _, data_out, retransmitted] = recorded(&daemon.closing_record(local));
-    assert_eq!(data_in, seen.data_out, "from the client");
+    assert_eq!(data_in, seen.data_segs_out, "from the client");
     // What was sent again and arrived twice is not counted as received data.
-    assert!(seen.data_in <= data_out, "{seen:?}");
-    assert!(data_out - retransmitted <= seen.data_in, "{seen:?}");
+    assert!(seen.data_segs_in <= data_out, "{seen:?}");
+    assert!(data_out - retransmitted <= seen.data_segs_in, "{seen:?}");
     data_out - retransmitted
 }
 
@@ -49,8 +49,8 @@ fn one_line_is_one_data_segment_each_way() {
         let daemon = Daemon::start_with(args);
         let client = daemon.connect();
         echo(&client, b"hello\n");
-        assert_eq!(packets(&client).data_out, 1);
-        assert_eq!(packets(&client).data_in, 1);
+        assert_eq!(packets(&client).data_segs_out, 1);
+        assert_eq!(packets(&client).data_segs_in, 1);
         assert_eq!(agreed(&daemon, client), 1);
     }
 }
@@ -61,8 +61,8 @@ fn a_hundred_ping_pong_lines_are_a_hundred_data_segments_each_way() {
         let daemon = Daemon::start_with(args);
         let client = daemon.connect();
         (0..100).for_each(|_| echo(&client, b"ping\n"));
-        assert_eq!(packets(&client).data_out, 100);
-        assert_eq!(packets(&client).data_in, 100);
+        assert_eq!(packets(&client).data_segs_out, 100);
+        assert_eq!(packets(&client).data_segs_in, 100);
         assert_eq!(agreed(&daemon, client), 100);
     }
 }
@@ -73,8 +73,8 @@ fn four_lines_in_one_segment_come_back_in_one_or_in_four() {
         let daemon = Daemon::start_with(args);
         let client = daemon.connect();
         echo(&client, b"one\ntwo\nthree\nfour\n");
-        assert_eq!(packets(&client).data_out, 1);
-        assert_eq!(packets(&client).data_in, segments);
+        assert_eq!(packets(&client).data_segs_out, 1);
+        assert_eq!(packets(&client).data_segs_in, segments);
         assert_eq!(agreed(&daemon, client), segments);
     }
 }
@@ -97,10 +97,10 @@ fn a_last_line_without_newline_is_one_segment_and_the_fin_rides_on_it() {
             daemon.wait_for_record(" connected ");
             assert_eq!(converse(&client, b"last"), b"last\n");
             let seen = packets(&client);
-            assert_eq!((seen.data_out, seen.data_in), (1, 1));
+            assert_eq!((seen.data_segs_out, seen.data_segs_in), (1, 1));
             assert_eq!(agreed(&daemon, client), 1);
             // Echo and FIN in one, after the SYN-ACK; the ACK of the line apart.
-            seen.incoming <= 3
+            seen.segs_in <= 3
         });
     }
 }
@@ -119,11 +119,11 @@ fn lines_with_a_fin_come_back_with_the_fin_on_the_last_segment() {
             client.shutdown(Shutdown::Write).unwrap();
             assert_eq!(read_to_end(&client), b"one\ntwo\nthree\n");
             let seen = packets(&client);
-            assert_eq!(seen.data_out, 1);
-            assert_eq!(seen.data_in, segments);
+            assert_eq!(seen.data_segs_out, 1);
+            assert_eq!(seen.data_segs_in, segments);
             assert_eq!(agreed(&daemon, client), segments);
             // The SYN-ACK and data, nothing else.
-            seen.incoming == 1 + segments
+            seen.segs_in == 1 + segments
         });
     }
 }
@@ -212,8 +212,8 @@ fn by_default_no_more_data_segments_leave_than_came() {
     }
     assert_eq!(read_exactly(&client, sent).len(), sent);
     let seen = packets(&client);
-    assert!(seen.data_in <= seen.data_out, "{seen:?}");
-    assert!(agreed(&daemon, client) <= seen.data_out);
+    assert!(seen.data_segs_in <= seen.data_segs_out, "{seen:?}");
+    assert!(agreed(&daemon, client) <= seen.data_segs_out);
 }
 
 #[test]

@@ -30,10 +30,9 @@ fn sigint_sigterm_and_sighup_end_it_cleanly_with_totals() {
         assert_eq!(read_to_end(&client), b"", "a FIN, and no RST");
         drop(client);
         assert_eq!(daemon.wait_for_exit().code(), Some(0));
-        daemon.wait_for_record("closed by shutdown: 1 lines, 6 bytes in, 6 bytes out");
-        daemon.wait_for_record(
-            "totals: 1 connections, 0 open, 1 lines, 6 bytes in, 6 bytes out, up ",
-        );
+        daemon.wait_for_record("closed by shutdown: 1 line, 6 bytes in, 6 bytes out");
+        daemon
+            .wait_for_record("totals: 1 connection, 0 open, 1 line, 6 bytes in, 6 bytes out, up ");
     }
 }
 
@@ -45,7 +44,7 @@ fn a_client_that_stays_does_not_keep_it_from_ending() {
     daemon.signal(Signal::TERM);
     assert_eq!(read_to_end(&client), b"");
     assert_eq!(daemon.wait_for_exit().code(), Some(0));
-    daemon.wait_for_record("closed by shutdown: 1 lines");
+    daemon.wait_for_record("closed by shutdown: 1 line");
 }
 
 #[test]
@@ -61,7 +60,7 @@ fn a_second_signal_ends_it_at_once_and_says_what_was_cut_off() {
     daemon.wait_for_record("SIGINT: stopping (2 open)");
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_for_exit().code(), Some(1));
-    let why = "echoline: SIGTERM while stopping: 2 connections cut off\n";
+    let why = "echoline: SIGTERM while stopping: 2 connections aborted\n";
     assert_eq!(daemon.stderr(), why);
     daemon.wait_for_record("totals: 2 connections, 0 open, 2 lines");
 }

@@ -1,4 +1,4 @@
-//! The command line. Nothing else knows clap.
+//! The command line. No other module knows clap.
 
 use std::time::Duration;
 
@@ -9,18 +9,19 @@ use log::LevelFilter;
 
 const AFTER_HELP: &str = "\
 Signals:
-  SIGINT, SIGTERM, SIGHUP  stop cleanly; a second one: at once. SIGHUP stays
-                           ignored where nohup has it ignored
+  SIGINT, SIGTERM, SIGHUP  stop cleanly; a second one stops at once
+                           (SIGHUP stays ignored under nohup)
   SIGUSR1                  log the totals, at every log level
 
-Exit status: 0 after a clean stop, 1 when the server could not run, 2 for wrong
-usage. RUST_LOG=<off|error|warn|info|debug|trace> overrides the log level.";
+RUST_LOG=<off|error|warn|info|debug|trace> overrides the log level.
+Exit status: 0 after a clean stop, 1 if the server could not run, 2 after a
+usage error.";
 
 /// TCP line echo daemon: one echoed line, one packet.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, args_override_self = true)]
 pub struct Cli {
-    /// Listen here (repeatable)
+    /// Address to listen on, repeatable; a port alone means all addresses
     #[arg(
         short,
         long,
@@ -43,7 +44,7 @@ pub struct Cli {
     )]
     max_line: u32,
 
-    /// Most connections at a time; 0: as many as descriptors allow
+    /// Most open connections; 0: as many as file descriptors allow
     #[arg(
         long,
         value_name = "N",
@@ -52,7 +53,7 @@ pub struct Cli {
     )]
     max_connections: usize,
 
-    /// Most connections at a time from one address; 0: no limit
+    /// Most open connections from one address; 0: no limit
     #[arg(
         long,
         value_name = "N",
@@ -61,25 +62,29 @@ pub struct Cli {
     )]
     max_per_ip: usize,
 
-    /// Close a connection that is silent for so long; 0: never
+    /// Close a connection that sends nothing for this long; 0: never
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     #[arg(value_name = "SECS", value_parser = timeout())]
     idle_timeout: u64,
 
-    /// Drop a peer that takes nothing for so long; 0: never
+    /// Close a connection whose peer takes nothing for this long; 0: never
     #[arg(long, default_value_t = 60, allow_negative_numbers = true)]
     #[arg(value_name = "SECS", value_parser = timeout())]
     send_timeout: u64,
 
-    /// How long stopping may take
+    /// How long a stop may take
     #[arg(long, default_value_t = 5, allow_negative_numbers = true)]
     #[arg(value_name = "SECS", value_parser = timeout())]
     drain_timeout: u64,
 
-    /// Spin for so long after an event before sleeping
+    /// Poll this long after an event before sleeping
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     #[arg(value_name = "MICROS", value_parser = clap::value_parser!(u32))]
     busy_poll: u32,
+
+    /// Do not log connections that never send a byte
+    #[arg(long)]
+    no_log_empty: bool,
 
     /// -v logs each message, -vv each event
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
@@ -89,13 +94,18 @@ pub struct Cli {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Do not log connections that never send a byte
-    #[arg(long)]
-    no_log_empty: bool,
-
-    /// How much is logged: as `RUST_LOG` says, or else the options.
+    /// The level of `RUST_LOG`, or else of the options.
     #[arg(skip = LevelFilter::Info)]
     pub log_level: LevelFilter,
+}
+
+/// What to do instead of running the server.
+#[derive(Debug)]
+pub enum Exit {
+    /// Print help or the version.
+    Print(String),
+    /// Say in one line what is wrong with the command line.
+    UsageError(String),
 }
 
 fn timeout() -> RangedU64ValueParser {
@@ -103,7 +113,7 @@ fn timeout() -> RangedU64ValueParser {
 }
 
 impl Cli {
-    /// The server's settings.
+    /// The settings of the server.
     pub fn config(&self) -> Config {
         let mut config = Config::default();
         config.listen.clone_from(&self.listen);
@@ -130,7 +140,26 @@ impl Cli {
     }
 }
 
-/// The level that `RUST_LOG` names, if it is set and not empty.
+/// Parses the command line and `RUST_LOG`.
+pub fn parse() -> Result<Cli, Exit> {
+    let mut cli = Cli::try_parse().map_err(|e| exit(&e))?;
+    let level = level_of_environment().map_err(Exit::UsageError)?;
+    cli.log_level = level.unwrap_or_else(|| cli.level_of_options());
+    Ok(cli)
+}
+
+fn exit(e: &clap::Error) -> Exit {
+    let text = e.to_string();
+    if !e.use_stderr() {
+        return Exit::Print(text);
+    }
+    let what = text.split("\n\n").next().unwrap_or_default().trim_end();
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let what = what.replace('\n', "\\n");
+    Exit::UsageError(format!("{what} (see echoline --help)"))
+}
+
+/// The level that `RUST_LOG` names; `None` if it is unset or empty.
 fn level_of_environment() -> Result<Option<LevelFilter>, String> {
     let Some(value) = std::env::var_os("RUST_LOG").filter(|value| !value.is_empty()) else {
         return Ok(None);
@@ -142,22 +171,4 @@ fn level_of_environment() -> Result<Option<LevelFilter>, String> {
             value.to_string_lossy().escape_debug()
         )
     })
-}
-
-/// The command line as given. Otherwise what to say instead of running: help
-/// or the version (`Ok`), or what is wrong with the command line, in one line.
-pub fn parse() -> Result<Cli, Result<String, String>> {
-    let mut cli = Cli::try_parse().map_err(|e| {
-        let text = e.to_string();
-        if !e.use_stderr() {
-            return Ok(text);
-        }
-        let what = text.split("\n\n").next().unwrap_or_default().trim_end();
-        let what = what.strip_prefix("error: ").unwrap_or(what);
-        let what = what.replace('\n', "\\n");
-        Err(format!("{what} (see echoline --help)"))
-    })?;
-    let level = level_of_environment().map_err(Err)?;
-    cli.log_level = level.unwrap_or_else(|| cli.level_of_options());
-    Ok(cli)
 }

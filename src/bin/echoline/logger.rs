@@ -1,0 +1,150 @@
+//! The daemon's logger: `simple_logger` to stdout, made non-blocking.
+//!
+//! `simple_logger` prints with `println!`, which blocks on a full pipe or a stopped
+//! terminal and panics when the write fails. The wrapper polls stdout first and
+//! catches the panic, so a record never blocks the loop and never ends the process.
+//! Lost records are counted, and reported when printing works again.
+
+use std::cell::Cell;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use echoline::TOTALS_TARGET;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::stdio::dup2_stdout;
+use rustix::termios::ttyname;
+use simple_logger::SimpleLogger;
+
+/// The target that records of this package are printed with, instead of the module
+/// path.
+const TARGET: &str = env!("CARGO_PKG_NAME");
+
+struct NonBlockingLogger {
+    /// Prints every record that it gets.
+    inner: SimpleLogger,
+    level: LevelFilter,
+    /// Records lost since the last one printed. A record whose write failed halfway,
+    /// as on a full disk, may still leave stdout's buffer later.
+    lost: AtomicU64,
+}
+
+impl Log for NonBlockingLogger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= self.level || metadata.target() == TOTALS_TARGET
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let own = record.target().starts_with(TARGET);
+        let target = if own { TARGET } else { record.target() };
+        if !self.report_lost() || !self.print(record.level(), target, *record.args()) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl NonBlockingLogger {
+    /// Prints how many records were lost, if any. Returns false if that failed.
+    fn report_lost(&self) -> bool {
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost == 0 {
+            return true;
+        }
+        let s = if lost == 1 { "" } else { "s" };
+        let printed = self.print(
+            Level::Warn,
+            TARGET,
+            format_args!("{lost} log record{s} lost"),
+        );
+        if printed {
+            self.lost.fetch_sub(lost, Ordering::Relaxed);
+        }
+        printed
+    }
+
+    /// Prints a record if stdout takes it at once. Returns whether it was printed.
+    fn print(&self, level: Level, target: &str, args: fmt::Arguments<'_>) -> bool {
+        let metadata = Metadata::builder().level(level).target(target).build();
+        let record = Record::builder().metadata(metadata).args(args).build();
+        let print = AssertUnwindSafe(|| self.inner.log(&record));
+        is_writable(&io::stdout()) && {
+            PRINTING.set(true);
+            let result = panic::catch_unwind(print);
+            PRINTING.set(false);
+            result.is_ok()
+        }
+    }
+}
+
+thread_local! {
+    /// A panic is a failed write, which `print` catches.
+    static PRINTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a write of one record to `sink` would not block.
+///
+/// A pipe that polls writable takes `PIPE_BUF` bytes, 4096 on Linux (pipe(7)), which
+/// is more than a record has. A file takes a record or fails at once. A broken pipe
+/// polls as an error, which the write returns. A terminal may poll writable and still
+/// block; see [`unblock_terminal`].
+pub fn is_writable(sink: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(sink, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+/// Makes stdout non-blocking if it is a terminal. The shell shares the open file
+/// and with it the flag, so the terminal is opened again.
+fn unblock_terminal() -> io::Result<()> {
+    let stdout = io::stdout();
+    if stdout.is_terminal() {
+        let name = ttyname(&stdout, Vec::new())?;
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        dup2_stdout(open(name, flags, Mode::empty())?)?;
+    }
+    Ok(())
+}
+
+/// Starts logging at `level`. Totals that SIGUSR1 asks for are logged at any level.
+pub fn init(level: LevelFilter) {
+    // Without a name or the permission, the terminal stays as it is.
+    let _ = unblock_terminal();
+    let mut inner = SimpleLogger::new().with_colors(io::stdout().is_terminal());
+    if stdout_is_journal().unwrap_or(false) {
+        inner = inner.without_timestamps();
+    }
+    let logger = NonBlockingLogger {
+        inner,
+        level,
+        lost: AtomicU64::new(0),
+    };
+    log::set_boxed_logger(Box::new(logger)).expect("no other logger is set");
+    log::set_max_level(level.max(LevelFilter::Info)); // Info is the level of totals.
+
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+        if !PRINTING.get() {
+            hook(info);
+        }
+    }));
+}
+
+/// Whether journald reads stdout and adds its own timestamps: `JOURNAL_STREAM`
+/// holds the device and inode of its socket (systemd.exec(5)).
+fn stdout_is_journal() -> io::Result<bool> {
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else {
+        return Ok(false);
+    };
+    let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?).metadata()?;
+    Ok(journal == format!("{}:{}", stdout.dev(), stdout.ino()))
+}

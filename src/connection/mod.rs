@@ -1,0 +1,331 @@
+//! One peer: the state machine between its socket, the decoder and the output.
+//!
+//! A line goes socket -> decoder -> output -> socket.
+
+pub(crate) mod decoder;
+pub(crate) mod message_log;
+pub(crate) mod output;
+pub(crate) mod reason;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use log::{Level, log_enabled};
+use mio::net::TcpStream;
+
+use crate::clock::{Millis, Nanos, millis_between};
+use crate::net::socket::{ReadOutcome, Socket};
+use crate::net::stream::Stream;
+use crate::stats::{ConnectionStats, Traffic};
+
+use decoder::{InputBuffer, LineDecoder, count_lines};
+use output::{OutputBuffer, Progress, SendOptions};
+use reason::{CloseReason, Closed, LocalClose};
+
+/// How long input is discarded after our FIN. Closing a socket with unread input
+/// sends an RST, and an RST can destroy echoes that the peer has not read yet
+/// (RFC 1122, section 4.2.2.13).
+pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection and everything kept for it.
+#[derive(Debug)]
+pub(crate) struct Connection<S = TcpStream> {
+    pub socket: Socket<S>,
+    pub peer: SocketAddr,
+    /// Tells this connection from others that have had the same slot.
+    pub accepted_at: Nanos,
+    last_activity: Millis,
+    state: State,
+    /// The reason, once the server has begun to end the connection.
+    local_close: Option<LocalClose>,
+    decoder: LineDecoder,
+    output: OutputBuffer,
+    traffic: Traffic,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Lines come in and go out.
+    Open,
+    /// As `Open`, until the input that has arrived is drained; then the server ends
+    /// the connection.
+    Draining,
+    /// No more lines are read. Pending output goes out, then our FIN.
+    Flushing,
+    /// Our FIN is out. Input is discarded until the peer's FIN.
+    Lingering,
+    /// Both FINs are out or on their way, and the kernel still sends.
+    Closing,
+}
+
+/// What the server does next with a connection.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Nothing until the next event.
+    Wait,
+    /// Run it again: input may wait, or output can go on.
+    Reschedule,
+    /// Run it again to discard input, and close it after [`LINGER_TIMEOUT`].
+    Linger,
+    /// Remove it.
+    Close(Box<Closed>),
+}
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Reads go here. No connection keeps bytes in it between runs.
+    pub input: InputBuffer,
+    /// The longest line in bytes, newline included.
+    pub max_line: usize,
+    pub segment_per_line: bool,
+    /// Whether connections are logged when they are accepted, rather than at their
+    /// first byte.
+    pub log_empty: bool,
+    /// Open connections.
+    pub open: usize,
+    /// Time at the start of this run of the loop; not updated while no timer is
+    /// armed.
+    pub now: Millis,
+}
+
+impl<S: Stream> Connection<S> {
+    pub fn new(stream: S, peer: SocketAddr, accepted_at: Nanos, now: Millis) -> Connection<S> {
+        Connection {
+            socket: Socket::new(stream),
+            peer,
+            accepted_at,
+            last_activity: now,
+            state: State::Open,
+            local_close: None,
+            decoder: LineDecoder::default(),
+            output: OutputBuffer::default(),
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// Writes pending output; if there is none, reads once and echoes.
+    pub fn run(&mut self, context: &mut Context) -> Outcome {
+        match self.advance(context) {
+            Ok(outcome) => outcome,
+            Err(e) => Outcome::Close(Box::new(self.closed(e.into()))),
+        }
+    }
+
+    /// Ends the connection when the input that has arrived is echoed. With
+    /// [`LocalClose::IdleTimeout`] the connection goes on if there was such input:
+    /// its event was late.
+    pub fn drain(&mut self, reason: LocalClose) {
+        let by_idle_timeout = self.local_close == Some(LocalClose::IdleTimeout);
+        if self.state == State::Open || self.state == State::Draining && by_idle_timeout {
+            self.state = State::Draining;
+            self.local_close = Some(reason);
+            self.socket.expect_input();
+        }
+    }
+
+    /// Milliseconds since the last activity. Pending output is activity; so is a
+    /// close that has begun, which has time limits of its own.
+    pub fn idle_for(&mut self, now: Millis) -> u32 {
+        let has_output = !self.output.is_empty() || self.socket.tcp_info().has_unsent;
+        if has_output || self.state != State::Open {
+            self.last_activity = now;
+        }
+        millis_between(self.last_activity, now)
+    }
+
+    /// The connection as closed now: by the server, if the server has begun to end
+    /// it, else for `reason`.
+    pub fn closed(&self, reason: CloseReason) -> Closed {
+        Closed {
+            reason: self.local_close.map_or(reason, CloseReason::Local),
+            segments: self.socket.tcp_info().segments,
+        }
+    }
+
+    /// What the connection did until `now`, without its segments.
+    pub fn stats(&self, now: Nanos) -> ConnectionStats {
+        ConnectionStats {
+            traffic: self.traffic,
+            duration: Duration::from_nanos(now.saturating_sub(self.accepted_at)),
+            segments: None,
+        }
+    }
+
+    /// Whether the peer has not sent a byte.
+    pub fn is_empty(&self) -> bool {
+        self.traffic.bytes_in == 0
+    }
+
+    fn advance(&mut self, context: &mut Context) -> io::Result<Outcome> {
+        let progress = if !self.output.is_empty() {
+            let options = self.send_options(context.segment_per_line);
+            self.output
+                .write_remaining(&mut self.socket, options, &mut self.traffic)?
+        } else if self.reads_lines() && self.socket.is_readable() {
+            self.echo(context)?
+        } else {
+            Progress::Done
+        };
+        match progress {
+            Progress::Done => {}
+            Progress::BudgetUsed => return Ok(Outcome::Reschedule),
+            Progress::WouldBlock => return Ok(Outcome::Wait), // Backpressure: no read.
+        }
+        if self.state != State::Open {
+            return self.advance_close(context);
+        }
+        Ok(if self.socket.is_readable() {
+            Outcome::Reschedule
+        } else {
+            Outcome::Wait
+        })
+    }
+
+    fn reads_lines(&self) -> bool {
+        matches!(self.state, State::Open | State::Draining)
+    }
+
+    fn send_options(&self, segment_per_line: bool) -> SendOptions {
+        SendOptions {
+            segment_per_line,
+            fin_follows: self.state == State::Flushing,
+        }
+    }
+
+    /// Reads once and echoes the lines that this completed.
+    fn echo(&mut self, context: &mut Context) -> io::Result<Progress> {
+        self.last_activity = context.now;
+        let (len, outcome) = self.socket.read(context.input.space());
+        self.count_received(len, context);
+        let eof = matches!(outcome, ReadOutcome::Eof);
+        let decoded = self
+            .decoder
+            .decode(&mut context.input, len, eof, context.max_line);
+        self.traffic.lines += count_lines(&decoded.lines);
+        if decoded.too_long.is_some() || log_enabled!(Level::Debug) {
+            message_log::log_lines(self.peer, &decoded, context.max_line);
+        }
+        match (outcome, decoded.too_long) {
+            (ReadOutcome::WouldBlock, None) if self.state == State::Open => {}
+            (outcome, too_long) => self.update_state(outcome, too_long.is_some(), len > 0)?,
+        }
+        if decoded.lines.is_empty() {
+            // The peer may hold back the rest of its line for an ACK (RFC 896).
+            if len > 0 {
+                self.socket.ack_at_once();
+            }
+            return Ok(Progress::Done);
+        }
+        let options = self.send_options(context.segment_per_line);
+        self.output
+            .write(&mut self.socket, decoded.lines, options, &mut self.traffic)
+    }
+
+    /// Counts bytes received. Logs the connection at the first of them if it was
+    /// not logged when it was accepted.
+    fn count_received(&mut self, len: usize, context: &Context) {
+        if self.is_empty() && len > 0 && !context.log_empty {
+            message_log::log_connected(self.peer, context.open);
+        }
+        self.traffic.bytes_in += len as u64;
+    }
+
+    /// Enters the state that a read leads to.
+    ///
+    /// # Errors
+    ///
+    /// That of the read: the peer cannot receive an echo any more.
+    #[inline(never)]
+    fn update_state(
+        &mut self,
+        read: ReadOutcome,
+        too_long: bool,
+        received: bool,
+    ) -> io::Result<()> {
+        if too_long {
+            self.state = State::Flushing;
+            self.local_close = Some(LocalClose::LineLimit);
+        }
+        match read {
+            ReadOutcome::Failed(e) => return Err(e),
+            ReadOutcome::Eof if !too_long => {
+                self.state = State::Flushing;
+                self.local_close = None;
+            }
+            ReadOutcome::WouldBlock if self.state == State::Draining => self.drained(received),
+            ReadOutcome::WouldBlock | ReadOutcome::BufferFull | ReadOutcome::Eof => {}
+        }
+        Ok(())
+    }
+
+    /// Goes on from [`drain`](Self::drain) when the input is drained.
+    #[cold]
+    fn drained(&mut self, received: bool) {
+        if received && self.local_close == Some(LocalClose::IdleTimeout) {
+            self.state = State::Open;
+            self.local_close = None;
+        } else {
+            self.state = State::Flushing;
+            self.decoder = LineDecoder::default();
+        }
+    }
+
+    /// Advances the close. No output is pending.
+    #[cold]
+    fn advance_close(&mut self, context: &mut Context) -> io::Result<Outcome> {
+        match self.state {
+            State::Draining => Ok(Outcome::Reschedule),
+            State::Flushing if self.local_close.is_some() => {
+                self.socket.shutdown_write()?;
+                self.state = State::Lingering;
+                Ok(Outcome::Linger)
+            }
+            State::Flushing | State::Closing => self.try_close(),
+            State::Lingering if self.socket.is_readable() => self.discard(context),
+            State::Lingering | State::Open => Ok(Outcome::Wait),
+        }
+    }
+
+    /// Discards input after our FIN.
+    fn discard(&mut self, context: &mut Context) -> io::Result<Outcome> {
+        let (len, outcome) = self.socket.read(context.input.space());
+        self.count_received(len, context);
+        match outcome {
+            ReadOutcome::Failed(e) => Err(e),
+            ReadOutcome::WouldBlock => Ok(Outcome::Wait),
+            ReadOutcome::BufferFull => Ok(Outcome::Reschedule),
+            ReadOutcome::Eof => self.try_close(),
+        }
+    }
+
+    /// Closes a connection that the peer has finished, once the kernel has sent
+    /// everything, so that all segments are counted.
+    fn try_close(&mut self) -> io::Result<Outcome> {
+        let mut info = self.socket.tcp_info();
+        if info.has_unsent && self.state == State::Flushing {
+            // Either the last lines wait for our FIN (`MSG_MORE`), and both leave in
+            // one segment now; or the peer's window is full, and the ACK of the FIN
+            // will be an event.
+            self.socket.shutdown_write()?;
+            info = self.socket.tcp_info();
+        }
+        if info.has_unsent {
+            self.state = State::Closing;
+            return Ok(Outcome::Wait);
+        }
+        if self.state == State::Closing {
+            // An event tells that something has changed, not what. Not to be asked
+            // earlier: `SO_ERROR` is also a soft error while the kernel still sends.
+            self.socket.check()?;
+        }
+        let reason = CloseReason::Peer;
+        Ok(Outcome::Close(Box::new(Closed {
+            reason: self.local_close.map_or(reason, CloseReason::Local),
+            segments: info.segments,
+        })))
+    }
+}

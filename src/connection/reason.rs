@@ -1,0 +1,143 @@
+//! Why connections are closed. Each close has one reason.
+
+use std::fmt;
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::net::tcp_info::SegmentCounts;
+use crate::stats::CloseCounts;
+
+/// Why the server ends a connection that its peer has not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LocalClose {
+    /// A line is longer than the limit.
+    LineLimit,
+    /// The peer was idle for too long.
+    IdleTimeout,
+    /// The server is stopping.
+    Shutdown,
+}
+
+/// Why a connection is closed.
+#[derive(Debug)]
+pub(crate) enum CloseReason {
+    /// The peer finished, and everything was echoed.
+    Peer,
+    /// The server ended it.
+    Local(LocalClose),
+    /// The peer has vanished, or takes nothing. The error is the soft error that the
+    /// kernel reported in place of `ETIMEDOUT`, if there was one.
+    SendTimeout(Option<io::Error>),
+    /// Any other error of the socket.
+    Error(io::Error),
+}
+
+/// A connection that is over.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub reason: CloseReason,
+    /// `None` where the kernel does not count them.
+    pub segments: Option<SegmentCounts>,
+}
+
+impl From<io::Error> for CloseReason {
+    fn from(e: io::Error) -> CloseReason {
+        // TCP_USER_TIMEOUT and keepalive end alike (tcp(7)).
+        if e.kind() == io::ErrorKind::TimedOut {
+            CloseReason::SendTimeout(None)
+        } else if is_soft(&e) {
+            CloseReason::SendTimeout(Some(e))
+        } else {
+            CloseReason::Error(e)
+        }
+    }
+}
+
+/// Whether an error of a read or write is a soft error: the report of an ICMP
+/// message or a route lookup while the kernel goes on trying (RFC 1122, section
+/// 4.2.3.9).
+///
+/// An accepted connection fails with a soft error only after the retransmission or
+/// keepalive timer has given up: Linux then reports a pending soft error in place of
+/// `ETIMEDOUT` (`tcp_write_err` in `net/ipv4/tcp_timer.c`). Before that the error is
+/// only stored, as `IP_RECVERR` is not set (`tcp_v4_err` in `net/ipv4/tcp_ipv4.c`).
+/// `ECONNREFUSED` is soft, as a reset is `ECONNRESET` or `EPIPE` here (`tcp_reset` in
+/// `net/ipv4/tcp_input.c`).
+fn is_soft(e: &io::Error) -> bool {
+    // Those of `icmp_err_convert` (net/ipv4/icmp.c) and `icmpv6_err_convert`
+    // (net/ipv6/icmp.c), and `EINVAL` of a blackhole route.
+    const SOFT_ERRORS: &[Errno] = &[
+        Errno::ACCESS,
+        Errno::CONNREFUSED,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        #[cfg(target_os = "linux")]
+        Errno::INVAL,
+        Errno::NETUNREACH,
+        #[cfg(target_os = "linux")]
+        Errno::NONET,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::PROTO,
+    ];
+    Errno::from_io_error(e).is_some_and(|errno| SOFT_ERRORS.contains(&errno))
+}
+
+impl CloseReason {
+    /// Counts a close for this reason.
+    pub fn count(&self, counts: &mut CloseCounts) {
+        *match self {
+            CloseReason::Peer => &mut counts.peer,
+            CloseReason::Local(LocalClose::LineLimit) => &mut counts.line_limit,
+            CloseReason::Local(LocalClose::IdleTimeout) => &mut counts.idle_timeout,
+            CloseReason::Local(LocalClose::Shutdown) => &mut counts.shutdown,
+            CloseReason::SendTimeout(_) => &mut counts.send_timeout,
+            CloseReason::Error(_) => &mut counts.error,
+        } += 1;
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Peer => f.write_str("peer"),
+            CloseReason::Local(LocalClose::LineLimit) => f.write_str("line limit"),
+            CloseReason::Local(LocalClose::IdleTimeout) => f.write_str("idle timeout"),
+            CloseReason::Local(LocalClose::Shutdown) => f.write_str("shutdown"),
+            CloseReason::SendTimeout(None) => f.write_str("send timeout"),
+            CloseReason::SendTimeout(Some(soft_error)) => {
+                let text = soft_error.to_string();
+                let text = text.split(" (os error").next().unwrap_or(&text);
+                write!(f, "send timeout ({text})")
+            }
+            CloseReason::Error(e) => write!(f, "error ({e})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(errno: Errno) -> String {
+        CloseReason::from(io::Error::from(errno)).to_string()
+    }
+
+    #[test]
+    fn a_timer_that_gives_up_is_a_send_timeout_with_its_soft_error() {
+        assert_eq!(shown(Errno::TIMEDOUT), "send timeout");
+        let unreachable = "send timeout (No route to host)";
+        assert_eq!(shown(Errno::HOSTUNREACH), unreachable);
+        let refused = "send timeout (Connection refused)";
+        assert_eq!(shown(Errno::CONNREFUSED), refused);
+        assert_eq!(shown(Errno::ACCESS), "send timeout (Permission denied)");
+    }
+
+    #[test]
+    fn a_reset_and_a_lack_of_resources_are_errors() {
+        for errno in [Errno::CONNRESET, Errno::PIPE, Errno::NOMEM, Errno::NOBUFS] {
+            assert!(shown(errno).starts_with("error ("), "{errno}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `TCP_INFO`: the kernel's counts of a connection's segments.
+
+use std::fmt;
+use std::os::fd::AsFd;
+
+/// Segments of one or more connections, as the kernel counted them.
+///
+/// On the accepting side Linux counts `segs_in` from the SYN on and `segs_out`
+/// after the SYN-ACK (`tcp_create_openreq_child` in `net/ipv4/tcp_minisocks.c`). On
+/// the connecting side it counts all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SegmentCounts {
+    /// Segments received.
+    pub segs_in: u64,
+    /// Segments received that carried data.
+    pub data_segs_in: u64,
+    /// Segments sent.
+    pub segs_out: u64,
+    /// Segments sent that carried data.
+    pub data_segs_out: u64,
+    /// Retransmitted segments; the two counts above include them.
+    pub retransmitted: u64,
+}
+
+impl SegmentCounts {
+    /// The counts of the TCP connection `socket` so far; `None` if the platform or
+    /// the kernel does not count.
+    pub fn of(socket: &impl AsFd) -> Option<SegmentCounts> {
+        TcpInfo::of(socket).segments
+    }
+
+    pub(crate) fn add(&mut self, other: SegmentCounts) {
+        self.segs_in += other.segs_in;
+        self.data_segs_in += other.data_segs_in;
+        self.segs_out += other.segs_out;
+        self.data_segs_out += other.data_segs_out;
+        self.retransmitted += other.retransmitted;
+    }
+}
+
+impl fmt::Display for SegmentCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "packets in {} ({} data), out {} ({} data), {} retransmitted",
+            self.segs_in, self.data_segs_in, self.segs_out, self.data_segs_out, self.retransmitted
+        )
+    }
+}
+
+/// The kernel's view of a connection at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TcpInfo {
+    /// `None` if the platform or the kernel does not count.
+    pub segments: Option<SegmentCounts>,
+    /// Bytes or our FIN have not been sent once, as the peer's window is full. The
+    /// counts do not include them yet.
+    pub has_unsent: bool,
+}
+
+impl TcpInfo {
+    #[cfg(target_os = "linux")]
+    pub fn of(socket: &impl AsFd) -> TcpInfo {
+        const TCP_CLOSE: u8 = 7; // include/net/tcp_states.h
+        tcp_info(socket).map_or(TcpInfo::default(), |info| TcpInfo {
+            segments: Some(SegmentCounts {
+                segs_in: info.tcpi_segs_in.into(),
+                data_segs_in: info.tcpi_data_segs_in.into(),
+                segs_out: info.tcpi_segs_out.into(),
+                data_segs_out: info.tcpi_data_segs_out.into(),
+                retransmitted: info.tcpi_total_retrans.into(),
+            }),
+            has_unsent: info.tcpi_notsent_bytes > 0 && info.tcpi_state != TCP_CLOSE,
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn of(_: &impl AsFd) -> TcpInfo {
+        TcpInfo::default()
+    }
+}
+
+/// `getsockopt(TCP_INFO)`. `None` if it fails, or if the kernel is older than 4.6
+/// and does not know the last field that is used here.
+#[cfg(target_os = "linux")]
+fn tcp_info(socket: &impl AsFd) -> Option<libc::tcp_info> {
+    use std::mem::{offset_of, size_of};
+    use std::os::fd::AsRawFd;
+
+    const SIZE: usize = size_of::<libc::tcp_info>();
+    const USED: usize = offset_of!(libc::tcp_info, tcpi_data_segs_out) + size_of::<u32>();
+
+    let mut len = libc::socklen_t::try_from(SIZE).ok()?;
+    // SAFETY: `tcp_info` has integer fields only, so zeroed memory is a valid
+    // value. The kernel writes at most `len` bytes, which is its size.
+    #[allow(unsafe_code)]
+    let (info, result) = unsafe {
+        let mut info: libc::tcp_info = std::mem::zeroed();
+        let result = libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        );
+        (info, result)
+    };
+    (result == 0 && len as usize >= USED).then_some(info)
+}

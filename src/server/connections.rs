@@ -1,0 +1,186 @@
+//! The open connections: the slab, the run queue, the only insert and the only
+//! remove.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use log::{Level, log, trace, warn};
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Registry};
+use slab::Slab;
+
+use crate::clock::{Millis, Nanos};
+use crate::connection::Connection;
+use crate::connection::message_log::log_connected;
+use crate::connection::reason::Closed;
+use crate::server::token::Source;
+use crate::stats::{ConnectionStats, Totals};
+
+/// Slots allocated at the start. They take no memory before they are used, and
+/// being over 128 KiB they are mapped by themselves (`M_MMAP_THRESHOLD`,
+/// mallopt(3)). A slab that grew in the heap would leave holes between the buffers
+/// of the connections, which keep the allocator from returning memory.
+const INITIAL_CAPACITY: usize = 1024;
+
+/// The open connections of a server. A connection's slab key is its token.
+pub(crate) struct Connections {
+    slab: Slab<Connection>,
+    /// Connections that have used up their budget: no event will report the input
+    /// or the room for output that they have left.
+    run_queue: VecDeque<usize>,
+    /// By key: whether the connection is in the run queue.
+    scheduled: Vec<bool>,
+    /// Whether to log connections without a byte at info level.
+    log_empty: bool,
+    /// What the closed connections did.
+    totals: Totals,
+}
+
+impl Connections {
+    pub fn new(log_empty: bool) -> Connections {
+        Connections {
+            slab: Slab::with_capacity(INITIAL_CAPACITY),
+            run_queue: VecDeque::new(),
+            scheduled: Vec::new(),
+            log_empty,
+            totals: Totals::default(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    pub fn keys(&self) -> Vec<usize> {
+        self.slab.iter().map(|(key, _)| key).collect()
+    }
+
+    pub fn get_mut(&mut self, key: usize) -> Option<&mut Connection> {
+        self.slab.get_mut(key)
+    }
+
+    /// The key that the next connection gets.
+    pub fn vacant_key(&self) -> usize {
+        self.slab.vacant_key()
+    }
+
+    /// Registers `stream` for both directions, once and for good (no `epoll_ctl`
+    /// per line), then inserts the connection under [`vacant_key`].
+    ///
+    /// # Errors
+    ///
+    /// If `registry` does not take the stream.
+    ///
+    /// [`vacant_key`]: Self::vacant_key
+    pub fn insert(
+        &mut self,
+        registry: &Registry,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        accepted_at: Nanos,
+        now: Millis,
+    ) -> io::Result<()> {
+        let entry = self.slab.vacant_entry();
+        let key = entry.key();
+        registry.register(&mut stream, Source::Connection(key).into(), interests())?;
+        entry.insert(Connection::new(stream, peer, accepted_at, now));
+        if self.scheduled.len() <= key {
+            self.scheduled.resize(key + 1, false);
+        }
+        self.totals.accepted += 1;
+        if self.log_empty {
+            log_connected(peer, self.slab.len());
+        }
+        Ok(())
+    }
+
+    /// Deregisters, closes, counts and logs a connection. Returns its peer.
+    ///
+    /// # Panics
+    ///
+    /// If there is no connection with this key.
+    pub fn remove(
+        &mut self,
+        registry: &Registry,
+        key: usize,
+        closed: &Closed,
+        now: Nanos,
+    ) -> SocketAddr {
+        let mut connection = self.slab.remove(key);
+        let peer = connection.peer;
+        if let Err(e) = registry.deregister(connection.socket.stream_mut()) {
+            warn!("{peer} cannot deregister: {e}");
+        }
+        let is_empty = connection.is_empty();
+        let stats = ConnectionStats {
+            segments: closed.segments,
+            ..connection.stats(now)
+        };
+        drop(connection);
+        self.totals.add(&stats);
+        self.totals.empty += u64::from(is_empty);
+        closed.reason.count(&mut self.totals.closes);
+        let level = if is_empty && !self.log_empty {
+            Level::Debug
+        } else {
+            Level::Info
+        };
+        log!(level, "{peer} closed by {}: {stats}", closed.reason);
+        peer
+    }
+
+    /// Appends a connection to the run queue, once.
+    pub fn schedule(&mut self, key: usize) {
+        if !std::mem::replace(&mut self.scheduled[key], true) {
+            self.run_queue.push_back(key);
+        }
+    }
+
+    /// The length of the run queue.
+    pub fn scheduled(&self) -> usize {
+        self.run_queue.len()
+    }
+
+    /// Takes the first connection out of the run queue, if it is still open.
+    pub fn next_scheduled(&mut self) -> Option<(usize, &mut Connection)> {
+        let key = self.run_queue.pop_front()?;
+        self.scheduled[key] = false;
+        Some((key, self.slab.get_mut(key)?))
+    }
+
+    /// Records an event. Returns the connection if it is to run now: not if it was
+    /// closed earlier in the batch, and not if it is scheduled, as a connection runs
+    /// once per run of the loop.
+    pub fn record_event(&mut self, key: usize, event: &Event) -> Option<&mut Connection> {
+        let connection = self.slab.get_mut(key)?;
+        trace!("{} event: {event:?}", connection.peer);
+        connection.socket.update_readiness(event.into());
+        (!self.scheduled[key]).then_some(connection)
+    }
+
+    /// What all connections did, closed ones and open ones.
+    pub fn totals(&self, now: Nanos) -> Totals {
+        let mut totals = Totals {
+            open: self.slab.len(),
+            ..self.totals
+        };
+        for (_, connection) in &self.slab {
+            totals.add(&connection.stats(now));
+        }
+        totals
+    }
+}
+
+/// Both directions, and urgent data where the selector reports it.
+fn interests() -> Interest {
+    let interests = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interests = interests | Interest::PRIORITY;
+    interests
+}

@@ -1,0 +1,218 @@
+//! All listeners of a server: which are ready, which is next, and the pause when
+//! no connection can be accepted.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::Registry;
+use mio::net::TcpStream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::address::ListenAddr;
+use crate::error::with_context;
+use crate::net::listener::{BACKLOG, Listener, is_connection_error, lacks_family};
+use crate::server::token::Source;
+
+/// So many connection errors in a row are taken for a lack of resources.
+const MAX_CONSECUTIVE_ERRORS: usize = 1000;
+
+/// The listeners of a server.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    all: Vec<Listener>,
+    /// The listeners that may have connections in their backlog, each once, the next
+    /// one first. They take turns, and the others cost nothing.
+    ///
+    /// An event puts a listener in, and an accept that would block takes it out. An
+    /// accept that fails for lack of resources does not, although the edge is spent.
+    ready: VecDeque<usize>,
+    /// By index: whether the listener is in `ready`.
+    is_ready: Vec<bool>,
+    paused: bool,
+    /// Resources have run out since the backlogs were last empty.
+    exhausted: bool,
+    /// Connection errors since the last connection.
+    consecutive_errors: usize,
+}
+
+/// The result of an accept.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Connection(TcpStream, SocketAddr),
+    /// The backlogs are empty; an event will report the next connection.
+    WouldBlock,
+    /// A connection was aborted before its accept; the next may be fine.
+    ConnectionError(io::Error),
+    /// Resources have run out. Accepting is paused, and connections wait in the
+    /// backlog.
+    Exhausted,
+}
+
+impl Listeners {
+    /// Binds all addresses that `addrs` stand for.
+    ///
+    /// An address family that the machine lacks is skipped if the same host has
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// If a name does not resolve or an address cannot be bound; the text says
+    /// which and why.
+    pub fn bind(addrs: &[ListenAddr], send_timeout: Option<Duration>) -> io::Result<Listeners> {
+        let mut all = Vec::new();
+        for addr in addrs {
+            let sockets = addr
+                .resolve()
+                .map_err(|e| with_context(&e, format_args!("cannot resolve {addr}")))?;
+            all.append(&mut bind_host(&sockets, send_timeout)?);
+        }
+        Ok(Listeners {
+            is_ready: vec![false; all.len()],
+            all,
+            ready: VecDeque::new(),
+            paused: false,
+            exhausted: false,
+            consecutive_errors: 0,
+        })
+    }
+
+    /// Registers all listeners.
+    pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        for (i, listener) in self.all.iter_mut().enumerate() {
+            listener.register(registry, Source::Listener(i).into())?;
+        }
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The addresses as bound.
+    pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.all.iter().map(Listener::addr)
+    }
+
+    /// The most connections that all backlogs can hold.
+    pub fn backlog(&self) -> usize {
+        usize::from(BACKLOG) * self.all.len()
+    }
+
+    /// Records an event of listener `i`; it may have been closed since.
+    pub fn mark_ready(&mut self, i: usize) {
+        let Some(is_ready) = self.is_ready.get_mut(i) else {
+            return;
+        };
+        if !std::mem::replace(is_ready, true) {
+            self.ready.push_back(i);
+        }
+    }
+
+    /// Ends a pause, and has every listener tried.
+    pub fn mark_all_ready(&mut self) {
+        self.paused = false;
+        (0..self.all.len()).for_each(|i| self.mark_ready(i));
+    }
+
+    /// Whether a connection may wait, and accepting is not paused.
+    pub fn can_accept(&self) -> bool {
+        !self.ready.is_empty() && !self.paused
+    }
+
+    /// Ends a pause. The next accept may begin another.
+    pub fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    /// Closes all listeners. The kernel resets the connections in their backlogs
+    /// (`inet_csk_listen_stop` in `net/ipv4/inet_connection_sock.c`).
+    pub fn close(&mut self) {
+        self.all.clear();
+        self.ready.clear();
+        self.is_ready.clear();
+    }
+
+    /// Accepts one connection from the next listener.
+    pub fn accept(&mut self) -> Accepted {
+        while let Some(i) = self.ready.pop_front() {
+            let accepted = self.all[i].accept();
+            if matches!(&accepted, Err(e) if e.kind() == ErrorKind::WouldBlock) {
+                self.is_ready[i] = false;
+                continue;
+            }
+            self.ready.push_back(i);
+            return self.judge(accepted);
+        }
+        if std::mem::take(&mut self.exhausted) {
+            log::info!("accept resumed");
+        }
+        Accepted::WouldBlock
+    }
+
+    fn judge(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Accepted {
+        match accepted {
+            Ok((stream, peer)) => {
+                self.consecutive_errors = 0;
+                Accepted::Connection(stream, peer)
+            }
+            Err(e)
+                if is_connection_error(&e) && self.consecutive_errors < MAX_CONSECUTIVE_ERRORS =>
+            {
+                self.consecutive_errors += 1;
+                Accepted::ConnectionError(e)
+            }
+            Err(e) => {
+                self.pause(&e);
+                Accepted::Exhausted
+            }
+        }
+    }
+
+    /// Pauses accepting if connections wait. Otherwise an event will report the
+    /// next connection.
+    pub fn pause_if_pending(&mut self, cause: &dyn fmt::Display) {
+        let listeners = self.ready.iter().map(|&i| &self.all[i]);
+        let mut fds: Vec<PollFd<'_>> = listeners.map(|l| PollFd::new(l, PollFlags::IN)).collect();
+        let pending = poll(&mut fds, Some(&Timespec::default()));
+        if pending.is_ok_and(|pending| pending == 0) {
+            self.ready.clear();
+            self.is_ready.fill(false);
+        } else if !self.paused {
+            self.pause(cause);
+        }
+    }
+
+    /// Pauses accepting, with one warning until the backlogs are empty again.
+    fn pause(&mut self, cause: &dyn fmt::Display) {
+        self.paused = true;
+        if !std::mem::replace(&mut self.exhausted, true) {
+            log::warn!("accept paused: {cause}");
+        }
+    }
+}
+
+/// Binds the addresses of one host.
+fn bind_host(sockets: &[SocketAddr], send_timeout: Option<Duration>) -> io::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    let mut skipped = None;
+    for &addr in sockets {
+        match Listener::bind(addr, send_timeout) {
+            Ok(listener) => listeners.push(listener),
+            Err(e) => {
+                let error = with_context(&e, format_args!("cannot listen on {addr}"));
+                if !lacks_family(&e) {
+                    return Err(error);
+                }
+                log::debug!("{error}");
+                skipped = Some(error);
+            }
+        }
+    }
+    match skipped {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
+}

@@ -1,0 +1,187 @@
+//! Timers: a heap of deadlines, and one idle timer per slot.
+//!
+//! The clock is read once per run of the loop while a timer is armed, and not at
+//! all while none is.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use crate::clock::{Clock, Millis, Nanos};
+use crate::connection::LINGER_TIMEOUT;
+
+/// How long accepting pauses for lack of resources, unless a close comes first.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The difference of two readings in whole milliseconds may exceed the time between
+/// them by this much.
+const RESOLUTION: Duration = Duration::from_millis(1);
+
+/// What is due when a timer expires. Timers are never cancelled; the owner checks
+/// again when one fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// Accepting resumes.
+    RetryAccept,
+    /// The connection with this key and time of accept has lingered long enough.
+    Linger(usize, Nanos),
+    /// The connection with this key may have been idle for too long.
+    Idle(usize),
+    /// The drain timeout has passed.
+    DrainTimeout,
+}
+
+/// The armed timers.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    clock: Clock,
+    heap: BinaryHeap<Reverse<(Instant, Timer)>>,
+    retry_accept_armed: bool,
+    idle_timeout: Option<Duration>,
+    /// By key: whether the idle timer is armed. There is one per slot. A reused slot
+    /// inherits it; at worst it fires early and is armed again.
+    idle_armed: Vec<bool>,
+}
+
+impl Timers {
+    pub fn new(idle_timeout: Option<Duration>) -> Timers {
+        Timers {
+            clock: Clock::start(),
+            heap: BinaryHeap::new(),
+            retry_accept_armed: false,
+            idle_timeout,
+            idle_armed: Vec::new(),
+        }
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub fn is_armed(&self) -> bool {
+        !self.heap.is_empty()
+    }
+
+    /// Reads the clock.
+    pub fn update_clock(&mut self) -> Millis {
+        self.clock.update();
+        self.clock.millis()
+    }
+
+    /// Time from the last reading of the clock to the next timer, if one is armed.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        let Reverse((at, _)) = self.heap.peek()?;
+        Some(at.saturating_duration_since(self.clock.now()))
+    }
+
+    /// Takes a timer that is due at `now`.
+    pub fn pop_expired(&mut self, now: Instant) -> Option<Timer> {
+        self.heap.peek().filter(|Reverse((at, _))| *at <= now)?;
+        let Reverse((_, timer)) = self.heap.pop()?;
+        match timer {
+            Timer::RetryAccept => self.retry_accept_armed = false,
+            Timer::Idle(key) => self.idle_armed[key] = false,
+            Timer::Linger(..) | Timer::DrainTimeout => {}
+        }
+        Some(timer)
+    }
+
+    pub fn arm_retry_accept(&mut self) {
+        if !std::mem::replace(&mut self.retry_accept_armed, true) {
+            self.arm_after(ACCEPT_RETRY_DELAY, Timer::RetryAccept);
+        }
+    }
+
+    pub fn arm_linger(&mut self, key: usize, accepted_at: Nanos) {
+        self.arm_after(LINGER_TIMEOUT, Timer::Linger(key, accepted_at));
+    }
+
+    pub fn arm_drain_timeout(&mut self, at: Instant) {
+        self.clock.update();
+        self.heap.push(Reverse((at, Timer::DrainTimeout)));
+    }
+
+    /// Arms the idle timer of a slot for a new connection, if there is an idle
+    /// timeout. Returns the time of its first activity.
+    pub fn arm_idle(&mut self, key: usize) -> Millis {
+        if let Some(timeout) = self.idle_timeout {
+            self.clock.update();
+            self.arm_slot(key, timeout + RESOLUTION);
+        }
+        self.clock.millis()
+    }
+
+    /// Whether `idle_for` milliseconds exceed the idle timeout. Arms the idle timer
+    /// again in any case, as the connection goes on if unread input is found.
+    pub fn check_idle(&mut self, key: usize, idle_for: u32) -> bool {
+        let Some(timeout) = self.idle_timeout else {
+            return false;
+        };
+        let idle_for = Duration::from_millis(idle_for.into());
+        let left = (timeout + RESOLUTION).saturating_sub(idle_for);
+        self.arm_slot(key, if left.is_zero() { timeout } else { left });
+        left.is_zero()
+    }
+
+    fn arm_slot(&mut self, key: usize, after: Duration) {
+        if self.idle_armed.len() <= key {
+            self.idle_armed.resize(key + 1, false);
+        }
+        if !std::mem::replace(&mut self.idle_armed[key], true) {
+            self.arm_after(after, Timer::Idle(key));
+        }
+    }
+
+    fn arm_after(&mut self, after: Duration, timer: Timer) {
+        self.clock.update();
+        self.heap.push(Reverse((self.clock.now() + after, timer)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timers(idle_timeout: u64) -> Timers {
+        Timers::new(Some(Duration::from_millis(idle_timeout)))
+    }
+
+    #[test]
+    fn timers_expire_when_due_and_earliest_first() {
+        let mut timers = Timers::new(None);
+        assert_eq!(timers.next_timeout(), None);
+        let start = timers.clock().now();
+        let at = |secs| start + Duration::from_secs(secs);
+        timers.arm_drain_timeout(at(3));
+        timers.arm_linger(7, 9);
+        timers.arm_retry_accept();
+        timers.arm_retry_accept();
+        assert!(timers.next_timeout().unwrap() <= ACCEPT_RETRY_DELAY);
+        assert_eq!(timers.pop_expired(at(0)), None);
+        assert_eq!(timers.pop_expired(at(4)), Some(Timer::RetryAccept));
+        assert_eq!(timers.pop_expired(at(4)), Some(Timer::Linger(7, 9)));
+        assert_eq!(timers.pop_expired(at(4)), Some(Timer::DrainTimeout));
+        assert_eq!(timers.pop_expired(at(4)), None);
+    }
+
+    #[test]
+    fn a_slot_has_one_idle_timer_however_often_it_is_reused() {
+        let mut timers = timers(1000);
+        for _ in 0..5 {
+            timers.arm_idle(3);
+        }
+        let late = timers.clock().now() + Duration::from_secs(2);
+        assert_eq!(timers.pop_expired(late), Some(Timer::Idle(3)));
+        assert_eq!(timers.pop_expired(late), None);
+        assert!(!timers.check_idle(3, 400));
+        assert_eq!(timers.pop_expired(late), Some(Timer::Idle(3)));
+    }
+
+    #[test]
+    fn a_connection_is_idle_only_when_the_timeout_has_certainly_passed() {
+        let mut timers = timers(1000);
+        assert!(!timers.check_idle(0, 0));
+        assert!(!timers.check_idle(0, 1000), "it may be 999.1 ms");
+        assert!(timers.check_idle(0, 1001));
+    }
+}

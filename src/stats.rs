@@ -1,0 +1,165 @@
+//! Counters: of one connection, of a server, and of closes by reason.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::net::tcp_info::SegmentCounts;
+
+/// What a connection has received and sent so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    /// Lines echoed, or about to be.
+    pub lines: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes that the kernel took for sending.
+    pub bytes_out: u64,
+}
+
+/// What one connection did, for its closing record and the totals.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnectionStats {
+    pub traffic: Traffic,
+    /// Time since the accept.
+    pub duration: Duration,
+    /// `None` before the close, and where the platform does not count them.
+    pub segments: Option<SegmentCounts>,
+}
+
+/// What a server did since it was bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections that are open now.
+    pub open: usize,
+    /// Lines echoed, or about to be.
+    pub lines: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes that the kernel took for sending.
+    pub bytes_out: u64,
+    /// Time since the server was bound.
+    pub uptime: Duration,
+    /// Closed connections by reason.
+    pub closes: CloseCounts,
+    /// Closed connections that had not sent a byte.
+    pub empty: u64,
+    /// Connections refused because of
+    /// [`max_per_ip`](crate::Config::max_per_ip).
+    pub refused: u64,
+    /// Segments of the closed connections; `None` before the first close, and
+    /// where the platform does not count them.
+    pub segments: Option<SegmentCounts>,
+}
+
+/// How many connections were closed for which reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CloseCounts {
+    /// The peer finished, and everything was echoed.
+    pub peer: u64,
+    /// A line was longer than [`max_line`](crate::Config::max_line).
+    pub line_limit: u64,
+    /// The peer was idle for [`idle_timeout`](crate::Config::idle_timeout).
+    pub idle_timeout: u64,
+    /// The peer vanished, or took nothing for
+    /// [`send_timeout`](crate::Config::send_timeout).
+    pub send_timeout: u64,
+    /// The server stopped.
+    pub shutdown: u64,
+    /// Any other error of the socket; mostly the peer reset it.
+    pub error: u64,
+}
+
+impl Totals {
+    /// Adds what a connection did, or has done so far.
+    pub(crate) fn add(&mut self, stats: &ConnectionStats) {
+        self.lines += stats.traffic.lines;
+        self.bytes_in += stats.traffic.bytes_in;
+        self.bytes_out += stats.traffic.bytes_out;
+        if let Some(segments) = stats.segments {
+            self.segments.get_or_insert_default().add(segments);
+        }
+    }
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bytes_in, bytes_out) = (
+            Plural(self.bytes_in, "byte"),
+            Plural(self.bytes_out, "byte"),
+        );
+        write!(
+            f,
+            "{}, {bytes_in} in, {bytes_out} out",
+            Plural(self.lines, "line")
+        )
+    }
+}
+
+impl fmt::Display for ConnectionStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {:.2} s", self.traffic, self.duration.as_secs_f64())?;
+        fmt_segments(f, self.segments)
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let traffic = Traffic {
+            lines: self.lines,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        };
+        let (accepted, open) = (Plural(self.accepted, "connection"), self.open);
+        let uptime = self.uptime.as_secs_f64();
+        write!(f, "{accepted}, {open} open, {traffic}, up {uptime:.2} s")?;
+        if self.closes != CloseCounts::default() {
+            write!(f, "; closed {}", self.closes)?;
+        }
+        if self.empty > 0 {
+            write!(f, "; {} empty", self.empty)?;
+        }
+        if self.refused > 0 {
+            write!(f, "; {} refused", self.refused)?;
+        }
+        fmt_segments(f, self.segments)
+    }
+}
+
+/// The segment counts end a record where they are known.
+fn fmt_segments(f: &mut fmt::Formatter<'_>, segments: Option<SegmentCounts>) -> fmt::Result {
+    segments.map_or(Ok(()), |segments| write!(f, "; {segments}"))
+}
+
+/// The reasons that occurred, as the closing records name them.
+impl fmt::Display for CloseCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.peer, "peer"),
+            (self.line_limit, "line limit"),
+            (self.idle_timeout, "idle timeout"),
+            (self.send_timeout, "send timeout"),
+            (self.shutdown, "shutdown"),
+            (self.error, "error"),
+        ];
+        let mut comma = "";
+        for (count, reason) in counts.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{comma}{count} by {reason}")?;
+            comma = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// A count and its noun: "1 line", "2 lines".
+pub(crate) struct Plural(pub u64, pub &'static str);
+
+impl fmt::Display for Plural {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plural(count, noun) = self;
+        write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
+    }
+}
