@@ -39,7 +39,7 @@ pub struct Config {
     /// Ends a connection that sends nothing for this long: 1 ms to
     /// [`MAX_TIMEOUT`]; `None`, the default: never.
     pub idle_timeout: Option<Duration>,
-    /// Closes a connection whose peer acknowledges or takes nothing for this long
+    /// Closes a connection if its peer acknowledges or takes nothing for this long
     /// while output is pending (`TCP_USER_TIMEOUT`, Linux): 1 ms to
     /// [`MAX_TIMEOUT`], default 60 s; `None`: when the kernel gives up.
     pub send_timeout: Option<Duration>,

@@ -28,7 +28,7 @@ const INITIAL_CAPACITY: usize = 1024;
 pub(crate) struct Connections {
     slab: Slab<Connection>,
     /// Connections that have used up their budget: no event will report the input
-    /// or the room for output that they have left.
+    /// or the possible output that they have left.
     run_queue: VecDeque<usize>,
     /// By key: whether the connection is in the run queue.
     scheduled: Vec<bool>,

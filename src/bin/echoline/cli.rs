@@ -67,7 +67,7 @@ pub struct Cli {
     #[arg(value_name = "SECS", value_parser = timeout())]
     idle_timeout: u64,
 
-    /// Close a connection whose peer takes nothing for this long; 0: never
+    /// Close a connection if its peer takes nothing for this long; 0: never
     #[arg(long, default_value_t = 60, allow_negative_numbers = true)]
     #[arg(value_name = "SECS", value_parser = timeout())]
     send_timeout: u64,

@@ -30,7 +30,7 @@ struct NonBlockingLogger {
     /// Prints every record that it gets.
     inner: SimpleLogger,
     level: LevelFilter,
-    /// Records lost since the last one printed. A record whose write failed halfway,
+    /// Records lost since the last one printed. A record that failed halfway,
     /// as on a full disk, may still leave stdout's buffer later.
     lost: AtomicU64,
 }

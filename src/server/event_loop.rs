@@ -1,0 +1,213 @@
+//! The loop, and what it does with connections.
+//!
+//! One run: poll -> connection events -> run queue -> accepts -> timers -> commands.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+use mio::Events;
+use mio::event::Event;
+use mio::net::TcpStream;
+
+use crate::clock::Nanos;
+use crate::connection::Outcome;
+use crate::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::control::State;
+use crate::server::listeners::Accepted;
+use crate::server::timers::Timer;
+use crate::server::token::Source;
+use crate::server::{MAX_ACCEPTS_PER_RUN, MAX_TIMERS_PER_RUN, Server};
+
+impl Server {
+    /// Accepting comes after all connection events of the batch, so that a slab key
+    /// freed in the batch is not reused while a stale event or a place in the run
+    /// queue still refers to it.
+    pub(super) fn run_once(&mut self, events: &mut Events) -> io::Result<()> {
+        if let Err(e) = self.poll.poll(events, self.poll_timeout()) {
+            if e.kind() == io::ErrorKind::Interrupted {
+                return Ok(());
+            }
+            return Err(e);
+        }
+        self.update_times(events.is_empty());
+        let scheduled = self.connections.scheduled();
+        for event in &*events {
+            self.dispatch(event);
+        }
+        for _ in 0..scheduled {
+            if let Some((key, connection)) = self.connections.next_scheduled() {
+                match connection.run(&mut self.context) {
+                    Outcome::Wait => {}
+                    outcome => self.apply(outcome, key),
+                }
+            }
+        }
+        if self.listeners.can_accept() {
+            self.accept();
+        }
+        if self.timers.is_armed() {
+            self.expire_timers();
+        }
+        if self.control.has_commands() {
+            self.apply_commands();
+        }
+        if self.control.state == State::Draining && self.connections.is_empty() {
+            self.control.state = State::Stopped;
+        }
+        Ok(())
+    }
+
+    /// Zero while there is work, or was within the busy-poll time; `None` (no limit)
+    /// if no timer is armed.
+    fn poll_timeout(&self) -> Option<Duration> {
+        let busy = self
+            .busy_poll
+            .is_some_and(|(duration, last_event)| last_event.elapsed() < duration);
+        if busy || self.connections.scheduled() > 0 || self.listeners.can_accept() {
+            return Some(Duration::ZERO);
+        }
+        self.timers.next_timeout()
+    }
+
+    fn update_times(&mut self, no_event: bool) {
+        if self.timers.is_armed() {
+            self.context.now = self.timers.update_clock();
+        }
+        if let Some((_, last_event)) = &mut self.busy_poll
+            && !no_event
+        {
+            *last_event = Instant::now();
+        }
+    }
+
+    fn dispatch(&mut self, event: &Event) {
+        match event.token().into() {
+            Source::Connection(key) => self.on_connection_event(key, event),
+            Source::Listener(i) => self.listeners.mark_ready(i),
+            Source::Waker => self.control.on_waker(),
+            Source::Signals => self.control.on_signals(),
+        }
+    }
+
+    fn on_connection_event(&mut self, key: usize, event: &Event) {
+        if let Some(connection) = self.connections.record_event(key, event) {
+            match connection.run(&mut self.context) {
+                Outcome::Wait => {}
+                outcome => self.apply(outcome, key),
+            }
+        }
+    }
+
+    #[cold]
+    fn apply(&mut self, outcome: Outcome, key: usize) {
+        match outcome {
+            Outcome::Wait => {}
+            Outcome::Reschedule => self.connections.schedule(key),
+            Outcome::Linger => {
+                if self.control.state == State::Running {
+                    self.arm_linger(key);
+                }
+                self.connections.schedule(key);
+            }
+            Outcome::Close(closed) => self.close(key, &closed),
+        }
+    }
+
+    fn arm_linger(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            self.timers.arm_linger(key, connection.accepted_at);
+        }
+    }
+
+    pub(super) fn accept(&mut self) {
+        for _ in 0..MAX_ACCEPTS_PER_RUN {
+            if let Some(limit) = self.limits.limit_reached(self.connections.len()) {
+                // No timer: only a close ends this pause.
+                let cause = format_args!("connection limit {limit} reached");
+                return self.listeners.pause_if_pending(&cause);
+            }
+            if !self.listeners.can_accept() {
+                return;
+            }
+            match self.listeners.accept() {
+                Accepted::Connection(stream, peer) => self.open(stream, peer),
+                Accepted::ConnectionError(e) => debug!("connection aborted before accept: {e}"),
+                Accepted::Exhausted => self.timers.arm_retry_accept(),
+                Accepted::WouldBlock => {}
+            }
+        }
+    }
+
+    fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
+        if !self.limits.try_acquire(peer) {
+            return;
+        }
+        let now = self.timers.arm_idle(self.connections.vacant_key());
+        let accepted_at = self.timers.clock().nanos();
+        let registry = self.poll.registry();
+        match self
+            .connections
+            .insert(registry, stream, peer, accepted_at, now)
+        {
+            Ok(()) => self.context.open = self.connections.len(),
+            Err(e) => {
+                warn!("{peer} refused: cannot register: {e}");
+                self.limits.release(peer);
+            }
+        }
+    }
+
+    fn close(&mut self, key: usize, closed: &Closed) {
+        let now = self.timers.clock().nanos();
+        let registry = self.poll.registry();
+        let peer = self.connections.remove(registry, key, closed, now);
+        self.context.open = self.connections.len();
+        self.limits.release(peer);
+        self.listeners.resume(); // A file descriptor is free again.
+    }
+
+    /// Closes a connection that has run out of time.
+    pub(super) fn abort(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let closed = connection.closed(CloseReason::Local(LocalClose::Shutdown));
+            self.close(key, &closed);
+        }
+    }
+
+    fn expire_timers(&mut self) {
+        let now = self.timers.clock().now();
+        for _ in 0..MAX_TIMERS_PER_RUN {
+            let Some(timer) = self.timers.pop_expired(now) else {
+                return;
+            };
+            match timer {
+                Timer::RetryAccept => self.listeners.resume(),
+                Timer::Linger(key, accepted_at) if self.is_current(key, accepted_at) => {
+                    self.abort(key);
+                }
+                Timer::Linger(..) => {} // Closed since.
+                Timer::Idle(key) => self.expire_idle(key),
+                Timer::DrainTimeout => self.control.state = State::Stopped,
+            }
+        }
+    }
+
+    /// Whether the connection with this key is still the one accepted then.
+    fn is_current(&mut self, key: usize, accepted_at: Nanos) -> bool {
+        let connection = self.connections.get_mut(key);
+        connection.is_some_and(|connection| connection.accepted_at == accepted_at)
+    }
+
+    fn expire_idle(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let idle_for = connection.idle_for(self.context.now);
+        if self.timers.check_idle(key, idle_for) {
+            connection.drain(LocalClose::IdleTimeout);
+            self.connections.schedule(key);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Runs every check and test, the ignored tests included, in about five minutes.
+#
+#   tests/check.sh             needs the tools below, and names those that are missing
+#   tests/check.sh --install   installs them first (apt-get, as root)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# command -> the Debian package that has it
+declare -A tools=(
+    [ethtool]=ethtool
+    [ip]=iproute2
+    [nc.openbsd]=netcat-openbsd
+    [nft]=nftables
+    [python3]=python3
+    [ss]=iproute2
+    [strace]=strace
+    [tcpdump]=tcpdump
+    [unshare]=util-linux
+    [valgrind]=valgrind
+)
+missing=()
+for tool in "${!tools[@]}"; do
+    command -v "$tool" >/dev/null || missing+=("${tools[$tool]}")
+done
+if ((${#missing[@]})); then
+    if [ "${1-}" != --install ]; then
+        echo "missing packages: ${missing[*]}" >&2
+        exit 1
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+set -x
+cargo fmt --check
+cargo clippy --locked --all-targets -- -D warnings
+cargo clippy --locked --lib --no-default-features -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+cargo test --locked
+# The bench runs through and checks every echoed byte. No time is asserted.
+cargo bench --locked -- --quick --no-foreign
+# Budgets hold for the release build, measured one at a time.
+cargo test --locked --release --lib --test daemon -- --ignored --test-threads=1
