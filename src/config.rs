@@ -74,7 +74,7 @@ impl Default for Config {
             max_connections: 0,
             max_per_ip: 0,
             idle_timeout: None,
-            send_timeout: Some(Duration::from_secs(60)),
+            send_timeout: Some(Duration::from_mins(1)),
             busy_poll: Duration::ZERO,
             log_empty: true,
             drain_timeout: Duration::from_secs(5),

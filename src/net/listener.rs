@@ -39,7 +39,7 @@ impl Listener {
         // Finds a peer that has vanished while no output is pending.
         socket.set_tcp_keepalive(
             &TcpKeepalive::new()
-                .with_time(Duration::from_secs(60))
+                .with_time(Duration::from_mins(1))
                 .with_interval(Duration::from_secs(10))
                 .with_retries(6),
         )?;
@@ -138,7 +138,7 @@ mod tests {
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(timeout));
             assert_eq!(
                 socket.tcp_keepalive_time().unwrap(),
-                Duration::from_secs(60)
+                Duration::from_mins(1)
             );
             assert_eq!(
                 socket.tcp_keepalive_interval().unwrap(),
