@@ -10,25 +10,23 @@ use crate::load::Load;
 use crate::ping::ping;
 use crate::process::{Process, TIMEOUT};
 
-/// 256 KiB in flight, so that every read of the server finds data.
-const FLOOD: Exchange = Exchange {
-    connections: 1,
-    lines: 512,
-    line_len: 512,
-};
-
 /// Pause between two lines of the measured client.
 const PAUSE: Duration = Duration::from_micros(500);
 
 const LINE: &[u8; 16] = b"15 bytes and LF\n";
 
-/// Floods the server for `duration` and returns the other client's round-trip times.
+/// Floods the server for `duration` with an exchange and returns the round-trip times
+/// of another client.
 ///
 /// # Errors
 ///
 /// Any error of either client.
-pub fn latencies_during_flood(server: &Process, duration: Duration) -> io::Result<Vec<Duration>> {
-    let mut flood = Load::connect(server.addr, FLOOD)?;
+pub fn latencies_during_flood(
+    server: &Process,
+    flood: Exchange,
+    duration: Duration,
+) -> io::Result<Vec<Duration>> {
+    let mut flood = Load::connect(server.addr, flood)?;
     let client = TcpStream::connect(server.addr)?;
     client.set_nodelay(true)?;
     client.set_read_timeout(Some(TIMEOUT))?;

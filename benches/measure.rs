@@ -32,7 +32,7 @@ impl Measurement<'_> {
             Kind::Throughput(exchange) => self.throughput(exchange),
             Kind::Latency(exchange) => self.latency(exchange),
             Kind::Sessions => self.sessions(),
-            Kind::Fairness => self.fairness(),
+            Kind::Fairness(flood) => self.fairness(flood),
             Kind::Idle(connections) => self.idle(connections),
             Kind::Instructions => unreachable!("instructions are counted without rounds"),
         }
@@ -71,9 +71,10 @@ impl Measurement<'_> {
         Ok(())
     }
 
-    fn fairness(&mut self) -> io::Result<()> {
+    fn fairness(&mut self, flood: Exchange) -> io::Result<()> {
         let duration = self.plan.flood_duration;
-        self.add_latencies(&fairness::latencies_during_flood(self.server, duration)?);
+        let latencies = fairness::latencies_during_flood(self.server, flood, duration)?;
+        self.add_latencies(&latencies);
         Ok(())
     }
 

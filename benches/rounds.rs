@@ -58,7 +58,7 @@ fn rounds(kind: Kind, plan: &Plan) -> usize {
     match kind {
         Kind::Throughput(_) => plan.rounds,
         Kind::Sessions => plan.session_rounds,
-        Kind::Latency(_) | Kind::Fairness => plan.latency_rounds,
+        Kind::Latency(_) | Kind::Fairness(_) => plan.latency_rounds,
         Kind::Idle(_) | Kind::Instructions => 1,
     }
 }

@@ -20,8 +20,8 @@ pub enum Kind {
     Latency(Exchange),
     /// Sessions of one line.
     Sessions,
-    /// Latency of one client while another floods the server.
-    Fairness,
+    /// Latency of one client while others flood the server with an exchange.
+    Fairness(Exchange),
     /// Memory of so many idle connections.
     Idle(usize),
     /// User-space instructions of a ping-pong line.
@@ -52,6 +52,15 @@ const PACKET_PER_LINE: [(&str, Exchange); 2] = [
     ("packet per line, 16 × 100 × 16 B", exchange(16, 100, 16)),
     ("packet per line, 16 × 16 × 512 B", exchange(16, 16, 512)),
 ];
+
+/// 256 KiB in flight, so that every read of the server finds data.
+const FLOOD: (&str, Exchange) = ("latency beside a flood", exchange(1, 512, 512));
+
+/// With a segment per line, the lines of one read cost 8,192 system calls.
+const NEWLINES: (&str, Exchange) = (
+    "latency beside a flood of newlines",
+    exchange(10, 8 * 1024, 1),
+);
 
 const LATENCY: (&str, Exchange) = ("latency, 64 × 16 B", exchange(64, 1, 16));
 
@@ -91,11 +100,11 @@ pub fn all(plan: &Plan, foreign: &[Server]) -> Vec<Workload> {
     workloads.push(Workload::new("sessions", Kind::Sessions, &logging));
     let (name, exchange) = LATENCY;
     workloads.push(Workload::new(name, Kind::Latency(exchange), &all));
-    workloads.push(Workload::new(
-        "latency beside a flood",
-        Kind::Fairness,
-        &all,
-    ));
+    let (name, exchange) = FLOOD;
+    workloads.push(Workload::new(name, Kind::Fairness(exchange), &all));
+    let (name, exchange) = NEWLINES;
+    let modes = [servers::echoline(), servers::echoline_packet_per_line()];
+    workloads.push(Workload::new(name, Kind::Fairness(exchange), &modes));
     workloads.extend(idle(plan, all));
     let name = "instructions, ping-pong 16 B";
     workloads.push(Workload::new(name, Kind::Instructions, &own));

@@ -14,9 +14,13 @@ use crate::stats::Traffic;
 /// one send. Only lines far longer than the read buffer reach it.
 const MAX_BYTES_PER_RUN: usize = 64 * 1024;
 
-/// Sends of pending output per run of a connection. With a segment per line, one
-/// buffer can hold 65,536 lines, and each costs a system call.
-const MAX_SENDS_PER_RUN: usize = 16;
+/// Sends of the rest of new lines, in the run that read them. With a segment per
+/// line each line costs a system call, and a batch of lines should leave together.
+const MAX_SENDS_OF_NEW_LINES: usize = 16;
+
+/// Sends of pending output per run after that. One buffer can hold 65,536 lines, so
+/// only a flood gets here with a segment per line, and should not delay others.
+const MAX_SENDS_PER_RUN: usize = 4;
 
 /// How lines become segments.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +85,7 @@ impl OutputBuffer {
             return Ok(Progress::Done);
         }
         self.keep(lines, taken);
-        self.write_remaining(socket, options, traffic)
+        self.write_pending(socket, options, traffic, MAX_SENDS_OF_NEW_LINES)
     }
 
     #[cold]
@@ -92,22 +96,32 @@ impl OutputBuffer {
         };
     }
 
-    /// Sends pending output until all is taken, the socket would block (mio reports
-    /// the next writable edge only after that) or the budget is used up. Some must
-    /// be pending.
+    /// Sends pending output. Some must be pending.
     ///
     /// # Errors
     ///
     /// As for [`write`](Self::write).
-    #[cold]
     pub fn write_remaining(
         &mut self,
         socket: &mut Socket<impl Stream>,
         options: SendOptions,
         traffic: &mut Traffic,
     ) -> io::Result<Progress> {
+        self.write_pending(socket, options, traffic, MAX_SENDS_PER_RUN)
+    }
+
+    /// Sends pending output until all is taken, the socket would block (mio reports
+    /// the next writable edge only after that) or the budget is used up.
+    #[cold]
+    fn write_pending(
+        &mut self,
+        socket: &mut Socket<impl Stream>,
+        options: SendOptions,
+        traffic: &mut Traffic,
+        max_sends: usize,
+    ) -> io::Result<Progress> {
         let budget_end = self.buf.len().min(self.pos + MAX_BYTES_PER_RUN);
-        for _ in 0..MAX_SENDS_PER_RUN {
+        for _ in 0..max_sends {
             match write_once(socket, &self.buf[self.pos..], options) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(n) => {
@@ -235,7 +249,7 @@ mod tests {
         assert_eq!(traffic.bytes_out, 80_000);
         let progress = output.write_remaining(&mut socket, PLAIN, &mut traffic);
         assert_eq!(progress.unwrap(), Progress::BudgetUsed);
-        assert_eq!(traffic.bytes_out, 150_000);
+        assert_eq!(traffic.bytes_out, 120_000);
     }
 
     #[test]
@@ -246,11 +260,11 @@ mod tests {
             segment_per_line: true,
             ..PLAIN
         };
-        let lines = Cow::Owned(vec![b'\n'; 3 * MAX_SENDS_PER_RUN]);
+        let lines = Cow::Owned(vec![b'\n'; 17 + 3 * 4]);
         let mut progress = output.write(&mut socket, lines, options, &mut traffic);
-        for run in 1..3 {
+        for sent in [17, 21, 25] {
             assert_eq!(progress.unwrap(), Progress::BudgetUsed);
-            assert_eq!(traffic.bytes_out, (1 + run * MAX_SENDS_PER_RUN) as u64);
+            assert_eq!(traffic.bytes_out, sent);
             progress = output.write_remaining(&mut socket, options, &mut traffic);
         }
         assert_eq!(progress.unwrap(), Progress::Done);

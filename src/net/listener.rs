@@ -136,10 +136,7 @@ mod tests {
         #[cfg(target_os = "linux")]
         {
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(timeout));
-            assert_eq!(
-                socket.tcp_keepalive_time().unwrap(),
-                Duration::from_mins(1)
-            );
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_mins(1));
             assert_eq!(
                 socket.tcp_keepalive_interval().unwrap(),
                 Duration::from_secs(10)
