@@ -10,11 +10,13 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use rustix::process::Signal;
 use socket2::SockRef;
 
-use crate::namespace::in_private_network;
 use crate::packets::recorded;
-use crate::pcap::{FIN, RST, SYN, Segment};
-use crate::support::{Daemon, converse, echo, read_exactly, read_to_end, wait_for, wait_until};
-use crate::tcpdump::Tcpdump;
+use crate::support::namespace::in_private_network;
+use crate::support::pcap::{FIN, RST, SYN, Segment};
+use crate::support::tcpdump::Tcpdump;
+use crate::support::{
+    Daemon, echo, read_exactly, read_to_end, send_and_read_to_end, wait_for, wait_until,
+};
 
 macro_rules! captured {
     ($($(#[doc = $doc:literal])* fn $name:ident() $body:block)*) => {$(
@@ -22,7 +24,7 @@ macro_rules! captured {
         #[test]
         #[ignore = "needs tcpdump, ip, unshare(1) and user namespaces"]
         fn $name() {
-            in_private_network(concat!("capture::", stringify!($name)), || $body)
+            in_private_network(|| $body)
         }
     )*};
 }
@@ -257,7 +259,7 @@ captured! {
     fn a_burst_of_10000_lines_leaves_in_10000_segments_per_line() {
         let trace = session(PER_LINE, |_, client| {
             let lines = b"fifteen bytes..\n".repeat(10_000);
-            assert_eq!(converse(&client, &lines), lines);
+            assert_eq!(send_and_read_to_end(&client, &lines), lines);
         });
         assert_eq!(trace.data(Out), 10_000, "{trace}");
         assert!(trace.way(Out).all(|s| s.len == 0 || s.len == 16), "{trace}");

@@ -115,7 +115,7 @@ fn chaos(sessions: u64) {
     let daemon = Daemon::start_with(&[]);
     echo(&daemon.connect(), b"warm\n");
     daemon.wait_for_record("closed by peer");
-    let before = daemon.descriptors();
+    let before = daemon.fd_count();
     let complete: u64 = thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| {
@@ -139,9 +139,9 @@ fn chaos(sessions: u64) {
         "{complete}"
     );
     wait_until("the descriptors to be back at the start", || {
-        daemon.descriptors() == before
+        daemon.fd_count() == before
     });
-    assert_eq!(daemon.close_waits(), 0);
+    assert_eq!(daemon.close_wait_sockets(), 0);
     echo(&daemon.connect(), b"still here\n");
     assert!(daemon.stop().iter().all(|line| !line.contains(" WARN ")));
 }

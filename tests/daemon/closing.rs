@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use socket2::SockRef;
 
 use crate::support::{
-    Daemon, connect_with_small_window, converse, echo, read_to_end, reset, send_and_finish,
-    wait_until,
+    Daemon, connect_with_small_window, echo, read_to_end, reset, send_and_half_close,
+    send_and_read_to_end, wait_until,
 };
 
 #[test]
@@ -33,7 +33,7 @@ fn connections_that_send_nothing_are_normal() {
     for _ in 0..20 {
         let client = daemon.connect();
         let local = client.local_addr().unwrap();
-        assert_eq!(converse(&client, b""), b"");
+        assert_eq!(send_and_read_to_end(&client, b""), b"");
         let record = daemon.closing_record(local);
         assert!(record.contains(" INFO "), "{record}");
         assert!(record.contains("closed by peer: 0 lines, 0 bytes in, 0 bytes out"));
@@ -61,16 +61,14 @@ fn a_client_that_resets_in_the_middle_of_a_line_hurts_nobody_else() {
 #[test]
 fn a_client_that_vanishes_with_echoes_unread_is_closed() {
     let daemon = Daemon::start();
-    let before = daemon.descriptors();
+    let before = daemon.fd_count();
     let mut client = daemon.connect();
     let local = client.local_addr().unwrap();
     client.write_all(&b"unread\n".repeat(1000)).unwrap();
     wait_until("the echoes to arrive", || client.peek(&mut [0]).is_ok());
     drop(client); // Unread input: the kernel sends an RST.
     daemon.closing_record(local);
-    wait_until("the descriptor to be free", || {
-        daemon.descriptors() == before
-    });
+    wait_until("the descriptor to be free", || daemon.fd_count() == before);
 }
 
 #[test]
@@ -78,11 +76,14 @@ fn after_1000_connections_no_socket_and_no_descriptor_is_left() {
     let daemon = Daemon::start();
     let first = daemon.connect();
     echo(&first, b"first\n");
-    let before = daemon.descriptors();
+    let before = daemon.fd_count();
     for i in 0..1000 {
         let mut client = daemon.connect();
         match i % 5 {
-            0 => assert_eq!(converse(&client, b"all of it\n"), b"all of it\n"),
+            0 => assert_eq!(
+                send_and_read_to_end(&client, b"all of it\n"),
+                b"all of it\n"
+            ),
             1 => echo(&client, b"line\n"),
             2 => client.write_all(b"line\npart").unwrap(),
             3 => reset(client),
@@ -98,14 +99,14 @@ fn after_1000_connections_no_socket_and_no_descriptor_is_left() {
 #[test]
 fn a_line_and_a_fin_that_arrive_together_are_both_seen() {
     let daemon = Daemon::start();
-    let before = daemon.descriptors();
+    let before = daemon.fd_count();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..250 {
                     let mut client = daemon.connect();
                     client.write_all(b"line\n").unwrap();
-                    assert_eq!(converse(&client, b"last"), b"line\nlast\n");
+                    assert_eq!(send_and_read_to_end(&client, b"last"), b"line\nlast\n");
                 }
             });
         }
@@ -116,11 +117,11 @@ fn a_line_and_a_fin_that_arrive_together_are_both_seen() {
 /// Waits until `sessions` are closed; then there are as many descriptors as
 /// `before` and no socket waits to be closed.
 fn nothing_is_left_of(daemon: &Daemon, sessions: usize, before: usize) {
-    daemon.wait_for_closes(sessions);
+    daemon.wait_for_closed(sessions);
     wait_until("the descriptors to be back at the start", || {
-        daemon.descriptors() == before
+        daemon.fd_count() == before
     });
-    assert_eq!(daemon.close_waits(), 0);
+    assert_eq!(daemon.close_wait_sockets(), 0);
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn a_half_closing_client_that_reads_slowly_gets_100_megabytes() {
     let line: Vec<u8> = (0..=255).filter(|&b| b != b'\n').chain([b'\n']).collect();
     let bytes = line.repeat(100_000_000 / line.len());
     let len = bytes.len();
-    let sender = send_and_finish(&client, bytes);
+    let sender = send_and_half_close(&client, bytes);
     let (mut got, mut piece) = (0, vec![0; 16 * line.len()]);
     while got < len {
         let n = (&client).read(&mut piece).expect("the end is clean");

@@ -10,14 +10,15 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Action, tcflow};
 
 use crate::support::{
-    BINARY, Daemon, connect, converse, echo, read_to_end, send_signal, spawn_unheard, strace,
+    BINARY, Daemon, connect, echo, read_to_end, send_and_read_to_end, send_signal,
+    spawn_on_free_port, strace,
 };
 
 /// Has the daemon's next call of `call` fail with `errno` while `work` is done.
 fn inject(daemon: &Daemon, call: &str, errno: &str, work: impl FnOnce()) {
     let trace = format!("trace={call}");
     let fault = format!("inject={call}:error={errno}:when=1");
-    let seen = strace(daemon.pid(), &["-e", &trace, "-e", &fault], work);
+    let seen = strace(daemon, &["-e", &trace, "-e", &fault], work);
     assert!(
         seen.contains("(INJECTED)"),
         "{call} {errno} did not happen: {seen}"
@@ -85,7 +86,7 @@ fn an_endless_error_of_accept_does_not_spin() {
     let daemon = Daemon::start();
     let fault = ["-c", "-U", "calls,name", "-e", "inject=accept4:error=EPERM"];
     let mut client = None;
-    let table = strace(daemon.pid(), &fault, || {
+    let table = strace(&daemon, &fault, || {
         client = Some(daemon.connect());
         daemon.wait_for_record("accept paused: Operation not permitted");
         std::thread::sleep(std::time::Duration::from_secs(2));
@@ -187,7 +188,7 @@ fn socket_options_that_cannot_be_set_cost_nothing_but_packets() {
         inject(&daemon, "getsockopt", errno, || {
             let client = daemon.connect();
             let local = client.local_addr().unwrap();
-            assert_eq!(converse(&client, b"hello\n"), b"hello\n");
+            assert_eq!(send_and_read_to_end(&client, b"hello\n"), b"hello\n");
             daemon.closing_record(local);
         });
     }
@@ -215,7 +216,7 @@ fn an_error_of_the_logs_write_costs_records() {
 fn with_log_to(stdout: Stdio) -> (Child, std::net::SocketAddr) {
     let mut command = Command::new(BINARY);
     command.arg("-v").env_remove("RUST_LOG");
-    spawn_unheard(command.stdout(stdout).stderr(Stdio::piped()))
+    spawn_on_free_port(command.stdout(stdout).stderr(Stdio::piped()))
 }
 
 /// Two thousand lines and a hundred sessions: records enough to fill a pipe.
@@ -333,7 +334,7 @@ fn a_stuck_stderr_does_not_keep_it_from_ending() {
         let (out, err) = (writer.try_clone().unwrap(), writer.try_clone().unwrap());
         let mut command = Command::new(BINARY);
         command.args(["--drain-timeout", "1000"]);
-        let (child, addr) = spawn_unheard(command.stdout(out).stderr(err));
+        let (child, addr) = spawn_on_free_port(command.stdout(out).stderr(err));
         let client = connect(addr);
         echo(&client, b"hello\n");
         // 4 KiB at a time, until the pipe takes no more.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{BINARY, Daemon, connect, echo, raise_descriptor_limit, strace};
+use crate::support::{BINARY, Daemon, connect, echo, raise_fd_limit, strace};
 
 const LINE: &[u8] = b"fifteen bytes..\n";
 
 /// Runs `strace -c` on the daemon while `work` is done, and returns the calls
 /// by name, with how often each was made.
 fn count_calls(daemon: &Daemon, work: impl FnOnce()) -> Vec<(String, usize)> {
-    let table = strace(daemon.pid(), &["-c", "-U", "name,calls"], work);
+    let table = strace(daemon, &["-c", "-U", "name,calls"], work);
     let calls = table.lines().filter_map(|line| {
         let mut fields = line.split_whitespace();
         let (name, count) = (fields.next()?, fields.next()?.parse().ok()?);
@@ -65,7 +65,7 @@ fn stopping_does_not_look_at_many_listeners_many_times() {
     args.extend(["-l", "127.0.0.1:0"].repeat(1000));
     let mut daemon = Daemon::start_with(&args);
     echo(&daemon.connect(), LINE);
-    daemon.wait_for_closes(1);
+    daemon.wait_for_closed(1);
     let client = daemon.connect();
     echo(&client, LINE);
     let calls = count_calls(&daemon, || {
@@ -169,7 +169,7 @@ fn the_binary_and_its_memory_at_the_start_are_small() {
 fn an_idle_connection_takes_at_most_144_bytes() {
     const CLIENTS: usize = 10_000;
     needs_release_build();
-    raise_descriptor_limit(CLIENTS + 100);
+    raise_fd_limit(CLIENTS + 100);
     let daemon = Daemon::start();
     let first = daemon.connect();
     echo(&first, b"hello\n");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::namespace::in_private_network;
+use crate::support::namespace::in_private_network;
 use crate::support::{
     BINARY, DEADLINE, Daemon, connect, connect_with_small_window, echo, read_exactly, read_to_end,
     wait_until,
@@ -64,7 +64,7 @@ fn nobody_is_warned_of_a_pause_that_nobody_has_to_wait_for() {
     let daemon = Daemon::start_with(&["--max-connections", "1"]);
     for done in 1..=20 {
         echo(&daemon.connect(), b"hello\n");
-        daemon.wait_for_closes(done);
+        daemon.wait_for_closed(done);
     }
     assert_eq!(warnings(&daemon.stop()), 0);
 }
@@ -82,7 +82,7 @@ fn at_the_limit_the_listeners_take_turns() {
     // Each close makes room for one; at the latest the second is its turn.
     for done in 1..=4 {
         drop(on_first.remove(0));
-        daemon.wait_for_closes(done);
+        daemon.wait_for_closed(done);
     }
     daemon.wait_for_record(&format!("{local} connected"));
     echo(&on_second, b"hello\n");
@@ -235,7 +235,7 @@ fn none_of_100000_connections_that_reuse_slots_is_ended_early() {
 #[test]
 fn nobody_is_silent_whose_line_waits_to_be_read() {
     const CLIENTS: usize = 2500;
-    crate::support::raise_descriptor_limit(CLIENTS + 100);
+    crate::support::raise_fd_limit(CLIENTS + 100);
     let daemon = Daemon::start_with(&["--idle-timeout", "2"]);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| daemon.connect()).collect();
     daemon.wait_for_record("(2500 open)");
@@ -301,27 +301,24 @@ fn a_client_that_has_finished_and_never_reads_is_dropped_too() {
 #[test]
 #[ignore = "needs ip, unshare(1) and user namespaces"]
 fn a_client_that_vanishes_is_dropped_after_the_send_timeout() {
-    in_private_network(
-        "limits::a_client_that_vanishes_is_dropped_after_the_send_timeout",
-        || {
-            let daemon = Daemon::start_with(&["--send-timeout", "1"]);
-            let mut client = daemon.connect();
-            let local = client.local_addr().unwrap();
-            echo(&client, b"hello\n");
-            daemon.signal(Signal::STOP);
-            client.write_all(b"are you there?\n").unwrap();
-            let down = Command::new("ip")
-                .args(["link", "set", "lo", "down"])
-                .status();
-            assert!(down.unwrap().success());
-            daemon.signal(Signal::CONT);
-            let record = daemon.closing_record(local);
-            assert!(
-                record.contains(" closed by send timeout: 2 lines"),
-                "{record}"
-            );
-        },
-    );
+    in_private_network(|| {
+        let daemon = Daemon::start_with(&["--send-timeout", "1"]);
+        let mut client = daemon.connect();
+        let local = client.local_addr().unwrap();
+        echo(&client, b"hello\n");
+        daemon.signal(Signal::STOP);
+        client.write_all(b"are you there?\n").unwrap();
+        let down = Command::new("ip")
+            .args(["link", "set", "lo", "down"])
+            .status();
+        assert!(down.unwrap().success());
+        daemon.signal(Signal::CONT);
+        let record = daemon.closing_record(local);
+        assert!(
+            record.contains(" closed by send timeout: 2 lines"),
+            "{record}"
+        );
+    });
 }
 
 /// 60 KiB of an unfinished line from each of 1,000 clients, and all of it is
@@ -330,7 +327,7 @@ fn a_client_that_vanishes_is_dropped_after_the_send_timeout() {
 fn memory_is_bounded_and_given_back() {
     const CLIENTS: usize = 1000;
     const PART: usize = 60 * 1024;
-    crate::support::raise_descriptor_limit(CLIENTS + 100);
+    crate::support::raise_fd_limit(CLIENTS + 100);
     let daemon = Daemon::start();
     echo(&daemon.connect(), b"warm\n");
     let before = daemon.rss();
@@ -377,7 +374,7 @@ fn tiny_buffers_and_slow_readers_change_no_byte() {
         let lines: Vec<u8> = (0..3000)
             .flat_map(|i| format!("line {i} {}\n", "x".repeat(i % 90)).into_bytes())
             .collect();
-        let sender = crate::support::send_and_finish(&client, lines.clone());
+        let sender = crate::support::send_and_half_close(&client, lines.clone());
         let (mut echoed, mut piece) = (Vec::new(), [0; 700]);
         loop {
             match (&client).read(&mut piece).unwrap() {

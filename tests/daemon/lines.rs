@@ -5,7 +5,9 @@ use std::net::Shutdown;
 
 use socket2::SockRef;
 
-use crate::support::{Daemon, converse, echo, is_silent, read_exactly, read_to_end};
+use crate::support::{
+    Daemon, echo, read_exactly, read_to_end, received_nothing, send_and_read_to_end,
+};
 
 #[test]
 fn interactive_lines_come_back_one_by_one() {
@@ -24,7 +26,7 @@ fn many_lines_in_one_segment_all_come_back_in_order() {
     let lines: Vec<u8> = (0..1000)
         .flat_map(|i| format!("{i}\n").into_bytes())
         .collect();
-    assert_eq!(converse(&daemon.connect(), &lines), lines);
+    assert_eq!(send_and_read_to_end(&daemon.connect(), &lines), lines);
 }
 
 #[test]
@@ -34,7 +36,7 @@ fn one_line_in_many_segments_comes_back_whole_and_not_early() {
     for byte in b"in pieces" {
         client.write_all(&[*byte]).unwrap();
         echo(&other, b"the server has read the piece by now\n");
-        assert!(is_silent(&client), "a part of a line came back");
+        assert!(received_nothing(&client), "a part of a line came back");
     }
     client.write_all(b"\n").unwrap();
     assert_eq!(read_exactly(&client, 10), b"in pieces\n");
@@ -51,26 +53,32 @@ fn empty_lines_crlf_nul_and_invalid_utf8_are_data() {
         b"\xff\xfe\x80\n\xc3\x28\n",
         b"\x1b[2J\x07\x04\n",
     ] {
-        assert_eq!(converse(&daemon.connect(), bytes), bytes);
+        assert_eq!(send_and_read_to_end(&daemon.connect(), bytes), bytes);
     }
     let every_byte: Vec<u8> = (0..=255).cycle().take(100_000).chain([b'\n']).collect();
-    assert_eq!(converse(&daemon.connect(), &every_byte), every_byte);
+    assert_eq!(
+        send_and_read_to_end(&daemon.connect(), &every_byte),
+        every_byte
+    );
 }
 
 #[test]
 fn a_last_line_without_newline_gets_one() {
     let daemon = Daemon::start();
-    assert_eq!(converse(&daemon.connect(), b"last"), b"last\n");
+    assert_eq!(send_and_read_to_end(&daemon.connect(), b"last"), b"last\n");
     assert_eq!(
-        converse(&daemon.connect(), b"one\ntwo\nlast"),
+        send_and_read_to_end(&daemon.connect(), b"one\ntwo\nlast"),
         b"one\ntwo\nlast\n"
     );
-    assert_eq!(converse(&daemon.connect(), b"complete\n"), b"complete\n");
+    assert_eq!(
+        send_and_read_to_end(&daemon.connect(), b"complete\n"),
+        b"complete\n"
+    );
 
     let mut client = daemon.connect();
     client.write_all(b"in ").unwrap();
     echo(&daemon.connect(), b"the server has read the piece by now\n");
-    assert_eq!(converse(&client, b"pieces"), b"in pieces\n");
+    assert_eq!(send_and_read_to_end(&client, b"pieces"), b"in pieces\n");
 }
 
 #[test]
@@ -86,10 +94,13 @@ fn a_half_closing_client_gets_every_line() {
 fn a_line_of_the_limit_is_echoed_and_one_byte_more_ends_the_connection() {
     let daemon = Daemon::start_with(&["--max-line", "1000"]);
     let longest = [vec![b'x'; 999], b"\n".to_vec()].concat();
-    assert_eq!(converse(&daemon.connect(), &longest), longest);
+    assert_eq!(send_and_read_to_end(&daemon.connect(), &longest), longest);
     // Without its newline, which is added and counts.
-    assert_eq!(converse(&daemon.connect(), &longest[..999]), longest);
-    assert_eq!(converse(&daemon.connect(), &[b'x'; 1000]), b"");
+    assert_eq!(
+        send_and_read_to_end(&daemon.connect(), &longest[..999]),
+        longest
+    );
+    assert_eq!(send_and_read_to_end(&daemon.connect(), &[b'x'; 1000]), b"");
 
     let mut client = daemon.connect();
     client
@@ -116,7 +127,7 @@ fn the_default_limit_is_65536_bytes() {
     let daemon = Daemon::start();
     let mut line = vec![b'x'; 65535];
     line.push(b'\n');
-    assert_eq!(converse(&daemon.connect(), &line), line);
+    assert_eq!(send_and_read_to_end(&daemon.connect(), &line), line);
     line.insert(0, b'x');
     let mut client = daemon.connect();
     client.write_all(&line).unwrap();

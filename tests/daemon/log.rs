@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{BINARY, Daemon, converse, echo, read_to_end, spawn_unheard};
+use crate::support::{BINARY, Daemon, echo, read_to_end, send_and_read_to_end, spawn_on_free_port};
 
 /// What a record says after its timestamp, which is checked for its form.
 fn text(record: &str) -> &str {
@@ -45,7 +45,10 @@ fn a_session_is_recorded_as_documented() {
     let addr = daemon.addr;
     let client = daemon.connect();
     let peer = client.local_addr().unwrap();
-    assert_eq!(converse(&client, b"hello\nlast"), b"hello\nlast\n");
+    assert_eq!(
+        send_and_read_to_end(&client, b"hello\nlast"),
+        b"hello\nlast\n"
+    );
     daemon.closing_record(peer);
     let log = daemon.stop();
     let texts: Vec<&str> = log.iter().map(|record| text(record)).collect();
@@ -93,7 +96,7 @@ fn each_message_is_logged_only_when_asked_for_and_each_event_with_vv() {
         (vec!["-v", "-v"], true, true),
     ] {
         let daemon = Daemon::start_with(&args);
-        converse(&daemon.connect(), b"hello\n");
+        send_and_read_to_end(&daemon.connect(), b"hello\n");
         let log = daemon.stop();
         let has = |part| log.iter().any(|line| line.contains(part));
         assert_eq!(has("DEBUG [echoline] 127.0.0.1:"), message, "{args:?}");
@@ -117,7 +120,7 @@ fn quiet_logs_warnings_only() {
     command
         .args(["-q", "--max-line", "5"])
         .stdout(Stdio::piped());
-    let (child, addr) = spawn_unheard(command.env_remove("RUST_LOG"));
+    let (child, addr) = spawn_on_free_port(command.env_remove("RUST_LOG"));
     let mut client = crate::support::connect(addr);
     client.write_all(b"too long\n").unwrap();
     assert_eq!(read_to_end(&client), b"");
@@ -179,8 +182,8 @@ fn rust_log_overrides_the_level() {
         .arg("-vv")
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped());
-    let (child, addr) = spawn_unheard(&mut command);
-    converse(&crate::support::connect(addr), b"hello\n");
+    let (child, addr) = spawn_on_free_port(&mut command);
+    send_and_read_to_end(&crate::support::connect(addr), b"hello\n");
     let log = log_of(child);
     assert_eq!(log, "");
 }
@@ -197,7 +200,7 @@ fn records_have_no_timestamp_where_the_journal_adds_one() {
         .env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()))
         .env_remove("RUST_LOG")
         .stdout(theirs);
-    let (mut child, addr) = spawn_unheard(&mut command);
+    let (mut child, addr) = spawn_on_free_port(&mut command);
     drop(command);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use echoline::SegmentCounts;
 use rustix::process::Signal;
 
-use crate::link::Family::{V4, V6};
-use crate::link::Host::{Client, Server};
-use crate::link::{Family, Link, start_daemon};
-use crate::namespace::in_private_network;
-use crate::pcap::{FIN, SYN, Segment};
-use crate::support::{converse, echo, wait_for, wait_until, wait_until_within};
-use crate::tcpdump::Tcpdump;
+use crate::support::link::Family::{V4, V6};
+use crate::support::link::Host::{Client, Server};
+use crate::support::link::{Family, Link, start_daemon};
+use crate::support::namespace::in_private_network;
+use crate::support::pcap::{FIN, SYN, Segment};
+use crate::support::tcpdump::Tcpdump;
+use crate::support::{echo, send_and_read_to_end, wait_for, wait_until, wait_until_within};
 
 macro_rules! linked {
     ($($(#[doc = $doc:literal])* fn $name:ident() $body:block)*) => {$(
@@ -21,7 +21,7 @@ macro_rules! linked {
         #[test]
         #[ignore = "needs ip, nft, ethtool, tcpdump, unshare(1) and user namespaces"]
         fn $name() {
-            in_private_network(concat!("lossy_link::", stringify!($name)), || $body)
+            in_private_network(|| $body)
         }
     )*};
 }
@@ -162,7 +162,7 @@ linked! {
         let vanished_at = Instant::now();
         clients.iter().for_each(Vanishing::vanish);
         wait_until_within(Duration::from_secs(120), "the closing records", || {
-            daemon.closes() == clients.len()
+            daemon.closed_count() == clients.len()
         });
         assert!(vanished_at.elapsed() > Duration::from_secs(60));
         for v in &clients {
@@ -213,7 +213,10 @@ fn cut_segments(number: u8, family: Family, len: usize) -> usize {
     let tcpdump = Tcpdump::start(&link.interface, "tcp");
     let client = link.connect(family);
     let lines = [vec![b'x'; len - 1], b"\n".to_vec()].concat().repeat(LINES);
-    assert!(converse(&client, &lines) == lines, "the echo differs");
+    assert!(
+        send_and_read_to_end(&client, &lines) == lines,
+        "the echo differs"
+    );
     let (server, local) = (link.address(Server, family), client.local_addr().unwrap());
     let outgoing: Vec<Segment> = wait_for("the server's FIN", || {
         let mut segments = tcpdump.segments();

@@ -10,7 +10,7 @@ use echoline::SegmentCounts;
 use socket2::SockRef;
 
 use crate::support::{
-    Daemon, connect_with_small_window, converse, echo, read_exactly, read_to_end,
+    Daemon, connect_with_small_window, echo, read_exactly, read_to_end, send_and_read_to_end,
 };
 
 const PER_LINE: &[&str] = &["--packet-per-line"];
@@ -95,7 +95,7 @@ fn a_last_line_without_newline_is_one_segment_and_the_fin_rides_on_it() {
             let daemon = Daemon::start_with(args);
             let client = daemon.connect();
             daemon.wait_for_record(" connected ");
-            assert_eq!(converse(&client, b"last"), b"last\n");
+            assert_eq!(send_and_read_to_end(&client, b"last"), b"last\n");
             let seen = packets(&client);
             assert_eq!((seen.data_segs_out, seen.data_segs_in), (1, 1));
             assert_eq!(agreed(&daemon, client), 1);
@@ -133,7 +133,7 @@ fn a_burst_of_10000_lines_comes_back_in_10000_segments_per_line() {
     let daemon = Daemon::start_with(PER_LINE);
     let client = daemon.connect();
     let lines = b"fifteen bytes..\n".repeat(10_000);
-    assert_eq!(converse(&client, &lines), lines);
+    assert_eq!(send_and_read_to_end(&client, &lines), lines);
     assert_eq!(agreed(&daemon, client), 10_000);
 }
 
@@ -180,7 +180,7 @@ fn lines_longer_than_a_segment_stay_apart_under_backpressure() {
             .concat()
         })
         .collect();
-    assert_eq!(converse(&client, &lines), lines);
+    assert_eq!(send_and_read_to_end(&client, &lines), lines);
     assert!(agreed(&daemon, client) >= 80);
 }
 

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use socket2::SockRef;
 
 use crate::support::{
-    BINARY, Daemon, connect, echo, raise_descriptor_limit, read_to_end, send_signal, spawn_unheard,
+    BINARY, Daemon, connect, echo, raise_fd_limit, read_to_end, send_signal, spawn_on_free_port,
     wait_until,
 };
 
@@ -110,7 +110,7 @@ fn everything_that_had_arrived_is_echoed() {
 #[ignore = "needs 10,600 file descriptors"]
 fn everybody_in_every_backlog_is_accepted() {
     const EACH: usize = 3500;
-    raise_descriptor_limit(3 * EACH + 100);
+    raise_fd_limit(3 * EACH + 100);
     let mut daemon = Daemon::start_with(&["-l", "127.0.0.2:0", "-l", "127.0.0.3:0"]);
     let addrs = ["127.0.0.1:", "127.0.0.2:", "127.0.0.3:"].map(|ip| -> SocketAddr {
         let record = daemon.wait_for_record(&format!("listening on {ip}"));
@@ -133,7 +133,7 @@ fn everybody_in_every_backlog_is_accepted() {
 #[test]
 fn a_stop_under_load_loses_no_line_that_had_been_sent() {
     const CLIENTS: usize = 1000;
-    raise_descriptor_limit(CLIENTS + 400);
+    raise_fd_limit(CLIENTS + 400);
     let mut daemon = Daemon::start();
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| daemon.connect()).collect();
     let lines = b"0123456789\n".repeat(100);
@@ -259,7 +259,7 @@ fn sigusr1_logs_totals_at_every_log_level_and_the_end_does_not() {
             .args(["-q"])
             .env("RUST_LOG", level)
             .stdout(Stdio::piped());
-        let (mut child, addr) = spawn_unheard(&mut command);
+        let (mut child, addr) = spawn_on_free_port(&mut command);
         echo(&connect(addr), b"hello\n");
         send_signal(child.id(), Signal::USR1);
         send_signal(child.id(), Signal::TERM);

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::namespace::in_private_network;
 use crate::support::BINARY;
+use crate::support::namespace::in_private_network;
 
 /// A fenced block of the page: what is after the fence, and what is in it.
 type Block<'a> = (&'a str, String);
@@ -61,19 +61,16 @@ fn run(page: &[Block<'_>]) -> Vec<String> {
 #[test]
 #[ignore = "needs tcpdump, nc, ss, python3, unshare(1) and user namespaces"]
 fn the_tour_of_the_packets_shows_what_its_commands_print() {
-    in_private_network(
-        "tour::the_tour_of_the_packets_shows_what_its_commands_print",
-        || {
-            let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/packets.md");
-            let page = std::fs::read_to_string(page).unwrap();
-            let page = blocks(&page);
-            // A machine that is busy for 40 ms has ACKs sent by a timer.
-            let tries: Vec<String> = (0..3)
-                .map_while(|_| differences(&page, &run(&page)))
-                .collect();
-            assert!(tries.len() < 3, "{}", tries.join("\n---\n"));
-        },
-    );
+    in_private_network(|| {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/packets.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let page = blocks(&page);
+        // A machine that is busy for 40 ms has ACKs sent by a timer.
+        let tries: Vec<String> = (0..3)
+            .map_while(|_| differences(&page, &run(&page)))
+            .collect();
+        assert!(tries.len() < 3, "{}", tries.join("\n---\n"));
+    });
 }
 
 /// Where the page and the output differ, if they do. Blocks marked as varying

@@ -1,4 +1,4 @@
-//! A second host, joined to the test's own network by an Ethernet link.
+//! A client's host, joined to the server's by an Ethernet link.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -7,12 +7,13 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::support::{Daemon, connect};
+use super::clients::connect;
+use super::daemon::Daemon;
 
 /// The server's port on every address.
 const PORT: u16 = 3000;
 
-/// Starts a daemon that listens on every link, on loopback besides.
+/// Starts a daemon that listens on all links and on loopback.
 pub fn start_daemon(args: &[&str]) -> Daemon {
     let listen = ["--listen", "0.0.0.0:3000", "--listen", "[::]:3000"];
     let daemon = Daemon::start_with(&[&listen, args].concat());
@@ -34,50 +35,50 @@ pub enum Host {
 }
 use Host::{Client, Server};
 
-/// A link from this network namespace, the server's, to one for clients. The
-/// client's namespace, and the link with it, lasts as long as its descriptor.
+/// A link from this network namespace, the server's, to a new one for clients.
 pub struct Link {
     number: u8,
     /// The interface's name, the same on both hosts.
     pub interface: String,
+    /// The client's namespace. The kernel removes it, with the link, when this is closed.
     client: File,
 }
 
 impl Link {
-    /// `number` tells links and their addresses apart. Segmentation offload is
-    /// off, so a packet carries one segment.
+    /// Sets up a link without segmentation offload, so that a packet is one segment.
+    /// The addresses contain `number`, which must be unique.
     pub fn new(number: u8, mtu: usize) -> Link {
-        let unshared = thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            File::open("/proc/thread-self/ns/net").unwrap()
-        });
         let link = Link {
             number,
             interface: format!("link{number}"),
-            client: unshared.join().unwrap(),
+            client: new_network_namespace(),
         };
         let (name, server) = (&link.interface, process::id());
+        let end = format!("name {name} mtu {mtu}");
         link.run(
             Client,
-            &format!(
-                "ip link add {name} mtu {mtu} type veth peer name {name} mtu {mtu} netns {server}"
-            ),
+            &format!("ip link add {end} type veth peer {end} netns {server}"),
         );
-        for host in [Server, Client] {
-            let v4 = link.address(host, Family::V4);
-            let v6 = link.address(host, Family::V6);
-            for command in [
-                format!("ip address add {}/24 dev {name}", v4.ip()),
-                format!("ip address add {}/64 dev {name} nodad", v6.ip()),
-                format!("ethtool -K {name} tso off gso off gro off"),
-                format!("ip link set {name} gso_max_segs 1 up"),
-                "nft add table inet link".to_string(),
-                "nft add chain inet link input { type filter hook input priority 0 ; }".to_string(),
-            ] {
-                link.run(host, &command);
-            }
-        }
+        link.configure(Server);
+        link.configure(Client);
         link
+    }
+
+    /// Configures the interface on `host`, and its packet filter.
+    fn configure(&self, host: Host) {
+        let name = &self.interface;
+        let v4 = self.address(host, Family::V4);
+        let v6 = self.address(host, Family::V6);
+        for command in [
+            format!("ip address add {}/24 dev {name}", v4.ip()),
+            format!("ip address add {}/64 dev {name} nodad", v6.ip()),
+            format!("ethtool -K {name} tso off gso off gro off"),
+            format!("ip link set {name} gso_max_segs 1 up"),
+            "nft add table inet link".to_string(),
+            "nft add chain inet link input { type filter hook input priority 0 ; }".to_string(),
+        ] {
+            self.run(host, &command);
+        }
     }
 
     /// A host's address on this link, with the server's port.
@@ -98,7 +99,7 @@ impl Link {
         self.on(Client, || connect(server))
     }
 
-    /// Runs a command on `host`; its words are separated by spaces.
+    /// Runs a command on `host`. Spaces separate its words.
     pub fn run(&self, host: Host, command: &str) {
         let output = self.on(host, || {
             let mut words = command.split(' ');
@@ -110,7 +111,7 @@ impl Link {
         assert!(output.status.success(), "{command}: {stderr}");
     }
 
-    /// Adds `action` for the TCP packets that arrive at `host` on this link.
+    /// Adds a filter rule: `action` for TCP packets that arrive at `host` on this link.
     pub fn on_arrival_at(&self, host: Host, action: &str) {
         let name = &self.interface;
         self.run(
@@ -119,8 +120,8 @@ impl Link {
         );
     }
 
-    /// Runs `work` in a thread that has moved to the network namespace of
-    /// `host`. Sockets that it makes stay there.
+    /// Runs `work` in a thread in the network namespace of `host`. Sockets that `work`
+    /// creates stay in that namespace.
     fn on<T: Send>(&self, host: Host, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let moved = scope.spawn(|| {
@@ -132,4 +133,12 @@ impl Link {
             moved.join().unwrap()
         })
     }
+}
+
+fn new_network_namespace() -> File {
+    let unshared = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        File::open("/proc/thread-self/ns/net").unwrap()
+    });
+    unshared.join().unwrap()
 }

@@ -1,4 +1,4 @@
-//! A capture by the real tcpdump.
+//! A capture by tcpdump.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -6,17 +6,18 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::pcap::{Segment, segments};
-use crate::support::send_signal;
+use super::pcap::{Segment, segments};
+use super::process::send_signal;
 
-/// A running tcpdump; it ends, and its file goes, when the test drops it.
+/// A running tcpdump. It is stopped, and its file removed, on drop.
 pub struct Tcpdump {
     child: Child,
     file: String,
 }
 
 impl Tcpdump {
-    /// Captures what `filter` selects on `interface`, from now on.
+    /// Starts a capture of the packets on `interface` that match `filter`; returns when
+    /// tcpdump listens.
     pub fn start(interface: &str, filter: &str) -> Tcpdump {
         let file = format!(
             "{}/{}.pcap",
@@ -31,7 +32,7 @@ impl Tcpdump {
             .expect("tcpdump is installed");
         let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         let listens = stderr.any(|line| line.unwrap().contains("listening on "));
-        assert!(listens, "tcpdump ended");
+        assert!(listens, "tcpdump exited");
         Tcpdump { child, file }
     }
 

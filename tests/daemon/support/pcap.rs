@@ -1,4 +1,4 @@
-//! Reads the TCP segments of a capture file (pcap, as tcpdump writes it).
+//! The TCP segments of a capture file in pcap format.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,14 +23,14 @@ impl Segment {
         self.flags & flag != 0
     }
 
-    /// An ACK and nothing else.
+    /// An ACK without data, SYN, FIN or RST.
     pub fn is_pure_ack(&self) -> bool {
         self.len == 0 && !self.has(SYN | FIN | RST)
     }
 }
 
-/// The segments of a file that may still be growing: an incomplete packet at
-/// its end is left out.
+/// The segments of a file to which tcpdump may still write. An incomplete packet at the
+/// end is left out.
 pub fn segments(file: &[u8]) -> Vec<Segment> {
     let mut segments = Vec::new();
     let Some((header, mut rest)) = file.split_at_checked(24) else {
@@ -49,7 +49,8 @@ pub fn segments(file: &[u8]) -> Vec<Segment> {
     segments
 }
 
-/// Only headers need be there: the lengths are those of the IP header.
+/// Parses an Ethernet frame, `None` unless it is TCP. The frame may be truncated after the
+/// headers: the lengths are those of the IP header.
 fn segment(frame: &[u8]) -> Option<Segment> {
     let (ethertype, packet) = (be16(&frame[12..]), &frame[14..]);
     let (from, to, header, total): (IpAddr, IpAddr, usize, usize) = match ethertype {

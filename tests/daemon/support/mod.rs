@@ -1,0 +1,19 @@
+//! Shared by the tests: the daemon, its clients, and the tools that watch or disturb
+//! them.
+
+pub mod clients;
+pub mod daemon;
+pub mod deadline;
+pub mod link;
+pub mod namespace;
+pub mod pcap;
+pub mod process;
+pub mod strace;
+pub mod tcpdump;
+
+// Until the tests name the modules.
+pub use clients::*;
+pub use daemon::*;
+pub use deadline::*;
+pub use process::*;
+pub use strace::*;
