@@ -1,4 +1,4 @@
-//! The library as embedders use it.
+//! The library's public interface.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -38,21 +38,21 @@ fn a_shutdown_echoes_what_has_arrived_and_waits_for_the_peer() {
     assert_eq!((totals.accepted, totals.open, totals.lines), (1, 0, 2));
     assert_eq!((totals.bytes_in, totals.bytes_out), (15, 8));
     assert_eq!(totals.closes.shutdown, 1);
-    handle.shutdown().unwrap(); // Too late, and no harm.
+    handle.shutdown().unwrap(); // Has no effect after the end.
 }
 
 #[test]
-fn a_second_shutdown_cuts_off_those_who_stay() {
+fn a_second_shutdown_aborts_the_open_connections() {
     let (mut client, handle, running) = start(&config());
     client.write_all(b"hello\n").unwrap();
     handle.shutdown().unwrap();
     let mut echoed = Vec::new();
     client.read_to_end(&mut echoed).unwrap();
-    // It is stopping, as the FIN has come; and the client stays.
+    // The FIN shows that the server drains; the client does not close.
     handle.clone().shutdown().unwrap();
     let error = running.join().unwrap().unwrap_err();
-    let why = "shutdown requested while stopping: 1 connection aborted";
-    assert_eq!(error.to_string(), why);
+    let message = "shutdown requested while stopping: 1 connection aborted";
+    assert_eq!(error.to_string(), message);
 }
 
 #[test]
@@ -75,22 +75,22 @@ fn settings_out_of_range_are_errors() {
     assert_eq!(refusal(&config), "max_line is not in 1..=1073741824");
 }
 
-/// A timer that is due as soon as it is set would never let the loop go on.
+/// A timer that is due as soon as it is armed would keep the loop busy for ever.
 #[test]
 fn timeouts_that_round_to_zero_are_errors() {
     let mut idle = config();
     idle.idle_timeout = Some(Duration::ZERO);
-    let why = "idle_timeout is under 1 ms; None turns it off";
-    assert_eq!(refusal(&idle), why);
+    let message = "idle_timeout is under 1 ms; None turns it off";
+    assert_eq!(refusal(&idle), message);
     let mut send = config();
     send.send_timeout = Some(Duration::from_micros(999));
-    let why = "send_timeout is under 1 ms; None turns it off";
-    assert_eq!(refusal(&send), why);
+    let message = "send_timeout is under 1 ms; None turns it off";
+    assert_eq!(refusal(&send), message);
 }
 
-/// Each of 500 connections has a timer that is due again at once.
+/// 500 connections have timers that are due again at once.
 #[test]
-fn the_shortest_idle_timeout_does_not_keep_the_server_from_stopping() {
+fn the_shortest_idle_timeout_does_not_prevent_shutdown() {
     let mut config = config();
     config.idle_timeout = Some(Duration::from_millis(1));
     config.drain_timeout = Duration::ZERO;

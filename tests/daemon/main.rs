@@ -1,7 +1,7 @@
-//! The real binary on real sockets, seen from outside.
+//! The real binary on real sockets.
 //!
-//! Tests that need more than Rust and Linux are ignored and say what they
-//! need; `.ci/run` installs that and runs them too.
+//! Tests that need more than Rust and Linux are ignored, and the attribute says what
+//! they need. `.ci/run` installs that and runs them too.
 
 mod capture;
 mod chaos;
