@@ -3,6 +3,7 @@
 //! Tests that need more than Rust and Linux are ignored, and the attribute says what
 //! they need. `.ci/run` installs that and runs them too.
 
+mod addresses;
 mod capture;
 mod chaos;
 mod closing;

@@ -1,14 +1,14 @@
-//! `docs/packets.md` cannot rot: its commands are run, and what they print is
-//! compared with what the page says.
+//! Runs the commands of `docs/packets.md` and compares their output with the page.
 
 use std::fmt::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
+use std::{env, fs};
 
-use crate::support::BINARY;
+use crate::support::daemon::BINARY;
 use crate::support::namespace::in_private_network;
 
-/// A fenced block of the page: what is after the fence, and what is in it.
+/// A fenced block of the page: its info string and its text.
 type Block<'a> = (&'a str, String);
 
 fn blocks(page: &str) -> Vec<Block<'_>> {
@@ -28,7 +28,7 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
     blocks
 }
 
-/// Runs the page's `sh` blocks in one shell; returns what each printed.
+/// Runs the page's `sh` blocks in one shell; returns the output of each.
 fn run(page: &[Block<'_>]) -> Vec<String> {
     const MARK: &str = "=== end of block ===\n";
     let mut script = String::from("set -u\n");
@@ -37,13 +37,9 @@ fn run(page: &[Block<'_>]) -> Vec<String> {
     }
     script.push_str("kill \"$server\"; wait \"$server\"\n");
 
-    let dir = format!(
-        "{}/tour.{}",
-        env!("CARGO_TARGET_TMPDIR"),
-        std::process::id()
-    );
-    std::fs::create_dir_all(&dir).unwrap();
-    let path = std::env::var("PATH").unwrap();
+    let dir = format!("{}/tour.{}", env!("CARGO_TARGET_TMPDIR"), process::id());
+    fs::create_dir_all(&dir).unwrap();
+    let path = env::var("PATH").unwrap();
     let binaries = Path::new(BINARY).parent().unwrap().display();
     let output = Command::new("bash")
         .args(["-c", &script])
@@ -53,28 +49,28 @@ fn run(page: &[Block<'_>]) -> Vec<String> {
         .stderr(Stdio::inherit())
         .output()
         .expect("bash is installed");
-    std::fs::remove_dir_all(&dir).unwrap();
+    fs::remove_dir_all(&dir).unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     printed.split_terminator(MARK).map(str::to_owned).collect()
 }
 
 #[test]
 #[ignore = "needs tcpdump, nc, ss, python3, unshare(1) and user namespaces"]
-fn the_tour_of_the_packets_shows_what_its_commands_print() {
+fn the_page_about_packets_shows_what_its_commands_print() {
     in_private_network(|| {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/packets.md");
-        let page = std::fs::read_to_string(page).unwrap();
+        let page = fs::read_to_string(page).unwrap();
         let page = blocks(&page);
-        // A machine that is busy for 40 ms has ACKs sent by a timer.
-        let tries: Vec<String> = (0..3)
+        // If the machine is busy for 40 ms, a timer sends an ACK: up to three attempts.
+        let failures: Vec<String> = (0..3)
             .map_while(|_| differences(&page, &run(&page)))
             .collect();
-        assert!(tries.len() < 3, "{}", tries.join("\n---\n"));
+        assert!(failures.len() < 3, "{}", failures.join("\n---\n"));
     });
 }
 
-/// Where the page and the output differ, if they do. Blocks marked as varying
-/// differ from run to run; of these the last word of the last line must agree.
+/// The differences between the page and the output; `None` if they agree. The text of a
+/// block marked `varies` differs from run to run, but its last word has to agree.
 fn differences(page: &[Block<'_>], printed: &[String]) -> Option<String> {
     let mut printed = printed.iter();
     let mut last = "";
