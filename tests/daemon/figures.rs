@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -190,23 +190,4 @@ fn an_idle_connection_takes_at_most_144_bytes() {
 fn needs_release_build() {
     let release = !cfg!(debug_assertions);
     assert!(release, "run with --release");
-}
-
-#[test]
-#[ignore = "needs nc (netcat-openbsd)"]
-fn the_daemon_can_be_talked_to_with_nc() {
-    let daemon = Daemon::start();
-    let port = daemon.addr.port().to_string();
-    let mut nc: Child = Command::new("nc")
-        .args(["-N", "127.0.0.1", &port])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("nc is installed");
-    let mut stdin = nc.stdin.take().unwrap();
-    std::io::Write::write_all(&mut stdin, b"hello\nlast").unwrap();
-    drop(stdin);
-    let output = nc.wait_with_output().unwrap();
-    assert_eq!(output.stdout, b"hello\nlast\n");
-    assert!(output.status.success());
 }

@@ -1,13 +1,13 @@
 //! How many may come in, how long they may stay, and what they may cost.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use crate::support::namespace::in_private_network;
 use crate::support::{
@@ -361,28 +361,4 @@ fn connections_that_come_and_go_leave_no_alarms_behind() {
     (0..10_000).for_each(|_| session());
     let grown = daemon.rss().saturating_sub(before);
     assert!(grown < MIB / 4, "{grown} bytes");
-}
-
-/// Short writes everywhere: buffers of a few KiB and a reader in no hurry.
-#[test]
-fn tiny_buffers_and_slow_readers_change_no_byte() {
-    for args in [&[][..], &["--packet-per-line"]] {
-        let daemon = Daemon::start_with(args);
-        let client = daemon.connect();
-        SockRef::from(&client).set_recv_buffer_size(1).unwrap(); // The least there is.
-        SockRef::from(&client).set_send_buffer_size(1).unwrap();
-        let lines: Vec<u8> = (0..3000)
-            .flat_map(|i| format!("line {i} {}\n", "x".repeat(i % 90)).into_bytes())
-            .collect();
-        let sender = crate::support::send_and_half_close(&client, lines.clone());
-        let (mut echoed, mut piece) = (Vec::new(), [0; 700]);
-        loop {
-            match (&client).read(&mut piece).unwrap() {
-                0 => break,
-                n => echoed.extend_from_slice(&piece[..n]),
-            }
-        }
-        sender.join().unwrap();
-        assert_eq!(echoed, lines);
-    }
 }

@@ -1,13 +1,14 @@
-//! What comes back for what was sent.
+//! What the server sends back for what it receives.
 
 use std::io::Write;
 use std::net::Shutdown;
 
 use socket2::SockRef;
 
-use crate::support::{
-    Daemon, echo, read_exactly, read_to_end, received_nothing, send_and_read_to_end,
+use crate::support::clients::{
+    echo, read_exactly, read_to_end, received_nothing, send_and_read_to_end,
 };
+use crate::support::daemon::Daemon;
 
 #[test]
 fn interactive_lines_come_back_one_by_one() {
@@ -35,8 +36,8 @@ fn one_line_in_many_segments_comes_back_whole_and_not_early() {
     let (mut client, other) = (daemon.connect(), daemon.connect());
     for byte in b"in pieces" {
         client.write_all(&[*byte]).unwrap();
-        echo(&other, b"the server has read the piece by now\n");
-        assert!(received_nothing(&client), "a part of a line came back");
+        echo(&other, b"the byte has been read\n");
+        assert!(received_nothing(&client), "a part of a line was echoed");
     }
     client.write_all(b"\n").unwrap();
     assert_eq!(read_exactly(&client, 10), b"in pieces\n");
@@ -56,28 +57,24 @@ fn empty_lines_crlf_nul_and_invalid_utf8_are_data() {
         assert_eq!(send_and_read_to_end(&daemon.connect(), bytes), bytes);
     }
     let every_byte: Vec<u8> = (0..=255).cycle().take(100_000).chain([b'\n']).collect();
-    assert_eq!(
-        send_and_read_to_end(&daemon.connect(), &every_byte),
-        every_byte
-    );
+    let echoed = send_and_read_to_end(&daemon.connect(), &every_byte);
+    assert_eq!(echoed, every_byte);
 }
 
 #[test]
 fn a_last_line_without_newline_gets_one() {
     let daemon = Daemon::start();
-    assert_eq!(send_and_read_to_end(&daemon.connect(), b"last"), b"last\n");
-    assert_eq!(
-        send_and_read_to_end(&daemon.connect(), b"one\ntwo\nlast"),
-        b"one\ntwo\nlast\n"
-    );
-    assert_eq!(
-        send_and_read_to_end(&daemon.connect(), b"complete\n"),
-        b"complete\n"
-    );
+    for (sent, echoed) in [
+        (&b"last"[..], &b"last\n"[..]),
+        (b"one\ntwo\nlast", b"one\ntwo\nlast\n"),
+        (b"complete\n", b"complete\n"),
+    ] {
+        assert_eq!(send_and_read_to_end(&daemon.connect(), sent), echoed);
+    }
 
     let mut client = daemon.connect();
     client.write_all(b"in ").unwrap();
-    echo(&daemon.connect(), b"the server has read the piece by now\n");
+    daemon.wait_for_loop_run();
     assert_eq!(send_and_read_to_end(&client, b"pieces"), b"in pieces\n");
 }
 
@@ -90,52 +87,8 @@ fn a_half_closing_client_gets_every_line() {
     assert_eq!(read_to_end(&client), b"one\ntwo\n");
 }
 
-#[test]
-fn a_line_of_the_limit_is_echoed_and_one_byte_more_ends_the_connection() {
-    let daemon = Daemon::start_with(&["--max-line", "1000"]);
-    let longest = [vec![b'x'; 999], b"\n".to_vec()].concat();
-    assert_eq!(send_and_read_to_end(&daemon.connect(), &longest), longest);
-    // Without its newline, which is added and counts.
-    assert_eq!(
-        send_and_read_to_end(&daemon.connect(), &longest[..999]),
-        longest
-    );
-    assert_eq!(send_and_read_to_end(&daemon.connect(), &[b'x'; 1000]), b"");
-
-    let mut client = daemon.connect();
-    client
-        .write_all(&[b"before\n", &[b'x'; 1000][..], b"\nafter\n"].concat())
-        .unwrap();
-    assert_eq!(read_to_end(&client), b"before\n");
-    let local = client.local_addr().unwrap();
-    drop(client);
-    let record = daemon.closing_record(local);
-    assert!(
-        record.contains("closed by line limit: 1 line, "),
-        "{record}"
-    );
-
-    let log = daemon.stop();
-    let warnings: Vec<_> = log.iter().filter(|l| l.contains(" WARN ")).collect();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    let text = format!("{local} line too long: at least 1001 bytes, the limit is 1000");
-    assert!(warnings[1].ends_with(&text), "{warnings:?}");
-}
-
-#[test]
-fn the_default_limit_is_65536_bytes() {
-    let daemon = Daemon::start();
-    let mut line = vec![b'x'; 65535];
-    line.push(b'\n');
-    assert_eq!(send_and_read_to_end(&daemon.connect(), &line), line);
-    line.insert(0, b'x');
-    let mut client = daemon.connect();
-    client.write_all(&line).unwrap();
-    assert_eq!(read_to_end(&client), b"");
-}
-
-/// An urgent byte stops a read short of what has arrived; a server that takes
-/// a short read for a drained socket never sees the rest.
+/// A read stops at an urgent byte. A server that takes a short read for a drained socket
+/// never reads the rest.
 #[test]
 fn urgent_bytes_are_data_and_hold_nothing_up() {
     let daemon = Daemon::start();

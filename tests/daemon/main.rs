@@ -4,6 +4,7 @@
 //! they need. `.ci/run` installs that and runs them too.
 
 mod addresses;
+mod backpressure;
 mod capture;
 mod chaos;
 mod closing;
@@ -11,10 +12,12 @@ mod command_line;
 mod faults;
 mod figures;
 mod limits;
+mod line_limit;
 mod lines;
 mod load;
 mod log;
 mod lossy_link;
+mod nc;
 mod packets;
 mod signals;
 mod support;

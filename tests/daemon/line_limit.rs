@@ -1,0 +1,99 @@
+//! Lines longer than `--max-line`.
+
+use std::io::Write;
+use std::thread;
+
+use socket2::SockRef;
+
+use crate::support::clients::{line_of, read_repeated, read_to_end, send_and_read_to_end};
+use crate::support::daemon::Daemon;
+
+#[test]
+fn a_line_of_the_limit_is_echoed_and_one_byte_more_closes_the_connection() {
+    let daemon = Daemon::start_with(&["--max-line", "1000"]);
+    let longest = line_of(1000);
+    for (sent, echoed) in [
+        (&longest[..], &longest[..]),
+        // Without its newline, which is added and counts.
+        (&longest[..999], &longest),
+        (&[b'x'; 1000], b""),
+    ] {
+        assert_eq!(send_and_read_to_end(&daemon.connect(), sent), echoed);
+    }
+
+    let mut client = daemon.connect();
+    client
+        .write_all(&[b"before\n", &[b'x'; 1000][..], b"\nafter\n"].concat())
+        .unwrap();
+    assert_eq!(read_to_end(&client), b"before\n");
+    let local = client.local_addr().unwrap();
+    drop(client);
+    let record = daemon.closing_record(local);
+    assert!(
+        record.contains("closed by line limit: 1 line, "),
+        "{record}"
+    );
+
+    let log = daemon.stop();
+    let warnings: Vec<_> = log.iter().filter(|l| l.contains(" WARN ")).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let text = format!("{local} line too long: at least 1001 bytes, the limit is 1000");
+    assert!(warnings[1].ends_with(&text), "{warnings:?}");
+}
+
+#[test]
+fn the_default_limit_is_65536_bytes() {
+    let daemon = Daemon::start();
+    let mut line = line_of(65536);
+    assert_eq!(send_and_read_to_end(&daemon.connect(), &line), line);
+    line.insert(0, b'x');
+    let mut client = daemon.connect();
+    client.write_all(&line).unwrap();
+    assert_eq!(read_to_end(&client), b"");
+}
+
+#[test]
+fn a_slow_client_gets_all_lines_before_a_line_that_is_too_long() {
+    let daemon = Daemon::start_with(&["--max-line", "100"]);
+    let line = b"0123456789\n";
+    let len = 30_000 * line.len();
+    let client = daemon.connect();
+    SockRef::from(&client).set_recv_buffer_size(16384).unwrap();
+    let sender = {
+        let bytes = [line.repeat(30_000), vec![b'x'; 500_000]].concat();
+        let mut client = client.try_clone().unwrap();
+        thread::spawn(move || client.write_all(&bytes))
+    };
+    // Most of the echoes are still in the server's kernel then.
+    daemon.wait_for_record("line too long");
+    read_repeated(&client, line, len, 1100);
+    assert_eq!(read_to_end(&client), b"");
+    // The server has read the rest of the line too; otherwise the write fails or blocks.
+    sender.join().unwrap().unwrap();
+    let local = client.local_addr().unwrap();
+    drop(client);
+    let record = daemon.closing_record(local);
+    assert!(
+        record.contains("closed by line limit: 30000 lines, "),
+        "{record}"
+    );
+}
+
+#[test]
+fn a_client_that_keeps_sending_after_a_line_that_is_too_long_is_reset_in_the_end() {
+    let daemon = Daemon::start_with(&["--max-line", "10"]);
+    let client = daemon.connect();
+    let local = client.local_addr().unwrap();
+    let sender = {
+        let mut client = client.try_clone().unwrap();
+        thread::spawn(move || while client.write_all(&[b'x'; 4096]).is_ok() {})
+    };
+    assert_eq!(read_to_end(&client), b"");
+    // Only the server's linger timeout ends this: the client never closes.
+    sender.join().unwrap();
+    let record = daemon.closing_record(local);
+    assert!(
+        record.contains("closed by line limit: 0 lines, "),
+        "{record}"
+    );
+}
