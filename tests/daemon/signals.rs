@@ -251,31 +251,6 @@ fn sigusr1_logs_totals_and_nothing_stops() {
         .wait_for_record("totals: 2 connections, 1 open, 3 lines, 15 bytes in, 15 bytes out, up ");
 }
 
-#[test]
-fn sigusr1_logs_totals_at_every_log_level_and_the_end_does_not() {
-    for level in ["off", "error", "warn"] {
-        let mut command = Command::new(BINARY);
-        command
-            .args(["-q"])
-            .env("RUST_LOG", level)
-            .stdout(Stdio::piped());
-        let (mut child, addr) = spawn_on_free_port(&mut command);
-        echo(&connect(addr), b"hello\n");
-        send_signal(child.id(), Signal::USR1);
-        send_signal(child.id(), Signal::TERM);
-        assert!(child.wait().unwrap().success());
-        let mut log = String::new();
-        child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .unwrap();
-        assert_eq!(log.lines().count(), 1, "{level}: {log}");
-        assert!(log.contains(" INFO  [echoline] totals: "), "{log}");
-    }
-}
-
 /// As nohup has it, which would see its program end with the terminal.
 #[test]
 fn sighup_stays_ignored_under_nohup() {

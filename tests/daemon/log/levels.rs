@@ -1,0 +1,89 @@
+//! Which records are logged: `-q`, `-v`, `-vv` and `RUST_LOG`.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::support::clients::{connect, echo, read_to_end, send_and_read_to_end};
+use crate::support::daemon::{BINARY, Daemon, spawn_on_free_port};
+use crate::support::process::send_signal;
+
+/// What a daemon that has exited wrote to stdout, which is a pipe.
+fn stdout_of(child: &mut Child) -> String {
+    let mut log = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_to_string(&mut log).unwrap();
+    log
+}
+
+/// Kills the daemon; returns what it wrote to stdout, which is a pipe.
+fn kill_and_read_log(mut child: Child) -> String {
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stdout_of(&mut child)
+}
+
+#[test]
+fn v_logs_messages_and_vv_logs_events() {
+    for (args, message, event) in [
+        (vec![], false, false),
+        (vec!["-v"], true, false),
+        (vec!["-vv"], true, true),
+        (vec!["-v", "-v"], true, true),
+    ] {
+        let daemon = Daemon::start_with(&args);
+        send_and_read_to_end(&daemon.connect(), b"hello\n");
+        let log = daemon.stop();
+        let has = |part| log.iter().any(|line| line.contains(part));
+        assert_eq!(has("DEBUG [echoline] 127.0.0.1:"), message, "{args:?}");
+        assert_eq!(has("TRACE [echoline] 127.0.0.1:"), event, "{args:?}");
+    }
+}
+
+#[test]
+fn quiet_logs_warnings_only() {
+    let mut command = Command::new(BINARY);
+    command
+        .args(["-q", "--max-line", "5"])
+        .stdout(Stdio::piped());
+    let (child, addr) = spawn_on_free_port(command.env_remove("RUST_LOG"));
+    let mut client = connect(addr);
+    client.write_all(b"too long\n").unwrap();
+    assert_eq!(read_to_end(&client), b"");
+    let log = kill_and_read_log(child);
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains(" WARN  [echoline] 127.0.0.1:"), "{log}");
+}
+
+#[test]
+fn rust_log_overrides_the_level() {
+    let mut command = Command::new(BINARY);
+    command
+        .arg("-vv")
+        .env("RUST_LOG", "warn")
+        .stdout(Stdio::piped());
+    let (child, addr) = spawn_on_free_port(&mut command);
+    send_and_read_to_end(&connect(addr), b"hello\n");
+    assert_eq!(kill_and_read_log(child), "");
+}
+
+/// The totals at the exit are an ordinary record, which these levels hide.
+#[test]
+fn sigusr1_logs_totals_at_every_level_and_the_exit_does_not() {
+    for level in ["off", "error", "warn"] {
+        let mut command = Command::new(BINARY);
+        command
+            .args(["-q"])
+            .env("RUST_LOG", level)
+            .stdout(Stdio::piped());
+        let (mut child, addr) = spawn_on_free_port(&mut command);
+        echo(&connect(addr), b"hello\n");
+        send_signal(child.id(), Signal::USR1);
+        send_signal(child.id(), Signal::TERM);
+        assert!(child.wait().unwrap().success());
+        let log = stdout_of(&mut child);
+        assert_eq!(log.lines().count(), 1, "{level}: {log}");
+        assert!(log.contains(" INFO  [echoline] totals: "), "{log}");
+    }
+}
