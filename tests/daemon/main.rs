@@ -20,6 +20,7 @@ mod memory;
 mod nc;
 mod packets;
 mod sack;
+mod shutdown;
 mod signals;
 mod support;
 mod timeouts;
