@@ -5,12 +5,12 @@
 
 mod addresses;
 mod backpressure;
+mod budgets;
 mod capture;
 mod chaos;
 mod closing;
 mod command_line;
 mod faults;
-mod figures;
 mod limits;
 mod line_limit;
 mod lines;

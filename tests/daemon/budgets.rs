@@ -1,0 +1,163 @@
+//! Budgets that do not depend on the machine's speed: system calls, instructions, bytes.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::clients::echo;
+use crate::support::daemon::{BINARY, Daemon};
+use crate::support::process::raise_fd_limit;
+use crate::support::strace::count_calls;
+
+const LINE: &[u8] = b"fifteen bytes..\n";
+
+#[test]
+#[ignore = "needs strace"]
+fn a_ping_pong_line_takes_three_system_calls_and_no_epoll_ctl() {
+    for args in [&[][..], &["--idle-timeout", "60"]] {
+        let daemon = Daemon::start_with(args);
+        let client = daemon.connect();
+        echo(&client, LINE);
+        let calls = count_calls(&daemon, || (0..1000).for_each(|_| echo(&client, LINE)));
+        println!("{} system calls for 1000 lines: {calls:?}", calls.total());
+        assert!(calls.total() <= 3020, "{calls:?}");
+        assert_eq!(calls.of("epoll_ctl"), 0, "{calls:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn an_accept_pause_does_not_spin() {
+    let daemon = Daemon::start_with(&["--max-connections", "1"]);
+    let first = daemon.connect();
+    echo(&first, LINE);
+    let _waiting = daemon.connect_many(20);
+    daemon.wait_for_record("accept paused: connection limit 1 reached");
+    let calls = count_calls(&daemon, || thread::sleep(Duration::from_secs(2)));
+    println!("system calls in a pause of 2 s: {calls:?}");
+    assert!(calls.total() <= 10, "{calls:?}");
+}
+
+/// At the connection limit none of 1,000 listeners can accept. Shutdown checks each
+/// backlog once, and takes no longer than draining does.
+#[test]
+#[ignore = "needs strace"]
+fn shutdown_checks_each_of_many_listeners_once() {
+    let mut args = vec!["--max-connections", "1", "--drain-timeout", "0"];
+    args.extend(["-l", "127.0.0.1:0"].repeat(1000));
+    let mut daemon = Daemon::start_with(&args);
+    echo(&daemon.connect(), LINE);
+    daemon.wait_for_closed(1);
+    let client = daemon.connect();
+    echo(&client, LINE);
+    let calls = count_calls(&daemon, || {
+        daemon.signal(Signal::TERM);
+        daemon.wait_for_record("totals: ");
+    });
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+    println!("system calls of the shutdown: {calls:?}");
+    assert!(calls.of("poll") + calls.of("ppoll") < 20, "{calls:?}");
+    assert!(calls.of("accept4") <= 1001, "{calls:?}");
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn an_idle_daemon_sleeps_after_its_busy_poll_time() {
+    let daemon = Daemon::start_with(&["--busy-poll", "1000"]);
+    let client = daemon.connect();
+    let calls = count_calls(&daemon, || {
+        echo(&client, LINE);
+        thread::sleep(Duration::from_millis(500));
+    });
+    assert!(calls.of("epoll_wait") > 3, "no busy polling: {calls:?}");
+    let calls = count_calls(&daemon, || thread::sleep(Duration::from_secs(2)));
+    // strace interrupts one call.
+    assert!(calls.of("epoll_wait") <= 1, "{calls:?}");
+    echo(&client, LINE);
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn an_idle_daemon_makes_no_system_call() {
+    let daemon = Daemon::start();
+    let clients = daemon.connect_many(10);
+    for client in &clients {
+        echo(client, LINE);
+    }
+    let calls = count_calls(&daemon, || thread::sleep(Duration::from_secs(10)));
+    println!("system calls in 10 s: {calls:?}");
+    // strace interrupts one call.
+    assert!(calls.of("epoll_wait") <= 1, "{calls:?}");
+    assert_eq!(calls.total(), calls.of("epoll_wait"), "{calls:?}");
+}
+
+/// Instructions that the daemon executes, from start to exit, for `lines` ping-pong
+/// lines.
+fn instructions(lines: usize) -> u64 {
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    let file = format!("{dir}/callgrind.{}.{lines}", std::process::id());
+    let mut command = Command::new("valgrind");
+    command
+        .args(["--tool=callgrind", &format!("--callgrind-out-file={file}")])
+        .args(["-q", BINARY, "--listen", "127.0.0.1:0"]);
+    let daemon = Daemon::spawn(&mut command);
+    let client = daemon.connect();
+    (0..lines).for_each(|_| echo(&client, LINE));
+    drop(client);
+    daemon.stop();
+    let profile = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let total = profile.lines().find_map(|l| l.strip_prefix("totals: "));
+    total.unwrap().trim().parse().unwrap()
+}
+
+/// A fifth of what tokio's line server takes (docs/performance.md).
+#[test]
+#[ignore = "needs valgrind and a release build"]
+fn a_ping_pong_line_takes_at_most_300_instructions() {
+    require_release_build();
+    let per_line = (instructions(11_000) - instructions(1_000)) / 10_000;
+    println!("{per_line} instructions per ping-pong line of 16 bytes");
+    assert!(per_line <= 300, "{per_line}");
+}
+
+#[test]
+#[ignore = "needs a release build"]
+fn the_binary_and_its_memory_at_the_start_are_small() {
+    require_release_build();
+    let size = fs::metadata(BINARY).unwrap().len();
+    let daemon = Daemon::start();
+    let rss = daemon.rss();
+    println!("binary {size} bytes, RSS at the start {rss} bytes");
+    assert!(size <= 3 << 19, "{size}");
+    assert!(rss <= 3 << 20, "{rss}");
+}
+
+#[test]
+#[ignore = "needs 10,100 file descriptors and a release build"]
+fn an_idle_connection_takes_at_most_144_bytes() {
+    const CLIENTS: usize = 10_000;
+    require_release_build();
+    raise_fd_limit(CLIENTS + 100);
+    let daemon = Daemon::start();
+    let first = daemon.connect();
+    echo(&first, b"hello\n");
+    let before = daemon.rss();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let client = daemon.connect();
+        echo(&client, b"hello\n");
+        clients.push(client);
+    }
+    let growth = daemon.rss() - before;
+    println!("{growth} bytes of RSS for {CLIENTS} idle connections");
+    assert!(growth <= 144 * CLIENTS, "{growth}");
+}
+
+fn require_release_build() {
+    let release = !cfg!(debug_assertions);
+    assert!(release, "run with --release");
+}
