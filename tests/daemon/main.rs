@@ -6,7 +6,6 @@
 mod addresses;
 mod backpressure;
 mod budgets;
-mod capture;
 mod chaos;
 mod closing;
 mod command_line;
@@ -19,7 +18,6 @@ mod log;
 mod memory;
 mod nc;
 mod packets;
-mod sack;
 mod shutdown;
 mod signals;
 mod support;

@@ -10,10 +10,3 @@ pub mod pcap;
 pub mod process;
 pub mod strace;
 pub mod tcpdump;
-
-// Until the tests name the modules.
-pub use clients::*;
-pub use daemon::*;
-pub use deadline::*;
-pub use process::*;
-pub use strace::*;

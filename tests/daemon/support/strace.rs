@@ -10,7 +10,7 @@ use super::deadline::wait_until;
 use super::process::{send_signal, status_field};
 
 /// Attaches strace to the daemon while `work` runs; returns its output.
-pub fn strace(daemon: &Daemon, args: &[&str], work: impl FnOnce()) -> String {
+fn strace(daemon: &Daemon, args: &[&str], work: impl FnOnce()) -> String {
     let (pid, dir) = (daemon.pid(), env!("CARGO_TARGET_TMPDIR"));
     let file = format!("{dir}/strace.{}.{pid}", std::process::id());
     let mut strace = Command::new("strace")
