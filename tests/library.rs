@@ -13,7 +13,7 @@ fn start(config: &Config) -> (TcpStream, Handle, JoinHandle<std::io::Result<Tota
     let running = thread::spawn(move || server.run());
     let client = TcpStream::connect(addr).unwrap();
     client
-        .set_read_timeout(Some(Duration::from_secs(60)))
+        .set_read_timeout(Some(Duration::from_mins(1)))
         .unwrap();
     (client, handle, running)
 }

@@ -18,11 +18,15 @@ use crate::connection::reason::Closed;
 use crate::server::token::Source;
 use crate::stats::{ConnectionStats, Totals};
 
-/// Slots allocated at the start. They take no memory before they are used, and
-/// being over 128 KiB they are mapped by themselves (`M_MMAP_THRESHOLD`,
-/// mallopt(3)). A slab that grew in the heap would leave holes between the buffers
-/// of the connections, which keep the allocator from returning memory.
-const INITIAL_CAPACITY: usize = 1024;
+/// Bytes allocated at the start for what has an entry per slot. They take no memory
+/// before they are used, and being over 128 KiB they are mapped by themselves
+/// (`M_MMAP_THRESHOLD`, mallopt(3)). What grew in the heap would lie between the
+/// buffers of the connections, and keep the allocator from returning their memory.
+const INITIAL_BYTES: usize = 136 * 1024;
+
+/// Entries of the run queue allocated at the start. Its ring buffer touches all of
+/// them in time, so it is small; it grows when more connections are scheduled.
+const INITIAL_RUN_QUEUE: usize = 1024;
 
 /// The open connections of a server. A connection's slab key is its token.
 pub(crate) struct Connections {
@@ -41,9 +45,9 @@ pub(crate) struct Connections {
 impl Connections {
     pub fn new(log_empty: bool) -> Connections {
         Connections {
-            slab: Slab::with_capacity(INITIAL_CAPACITY),
-            run_queue: VecDeque::new(),
-            scheduled: Vec::new(),
+            slab: Slab::with_capacity(INITIAL_BYTES / size_of::<Connection>()),
+            run_queue: VecDeque::with_capacity(INITIAL_RUN_QUEUE),
+            scheduled: Vec::with_capacity(INITIAL_BYTES),
             log_empty,
             totals: Totals::default(),
         }

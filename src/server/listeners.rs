@@ -146,10 +146,15 @@ impl Listeners {
             self.ready.push_back(i);
             return self.judge(accepted);
         }
+        self.backlogs_are_empty();
+        Accepted::WouldBlock
+    }
+
+    /// Ends the time for which one warning is enough.
+    fn backlogs_are_empty(&mut self) {
         if std::mem::take(&mut self.exhausted) {
             log::info!("accept resumed");
         }
-        Accepted::WouldBlock
     }
 
     fn judge(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Accepted {
@@ -180,6 +185,7 @@ impl Listeners {
         if pending.is_ok_and(|pending| pending == 0) {
             self.ready.clear();
             self.is_ready.fill(false);
+            self.backlogs_are_empty();
         } else if !self.paused {
             self.pause(cause);
         }

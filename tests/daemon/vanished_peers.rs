@@ -172,10 +172,10 @@ fn an_idle_peer_that_vanishes_is_closed_by_send_timeout() {
         let peers = Peer::connect_all();
         let vanished_at = Instant::now();
         peers.iter().for_each(Peer::vanish);
-        wait_until_within(Duration::from_secs(120), "the closing records", || {
+        wait_until_within(Duration::from_mins(2), "the closing records", || {
             daemon.closed_count() == peers.len()
         });
-        assert!(vanished_at.elapsed() > Duration::from_secs(60));
+        assert!(vanished_at.elapsed() > Duration::from_mins(1));
         for peer in &peers {
             peer.assert_send_timeout(&daemon, peer.outage.idle);
         }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The time after which a test gives up.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Polls every few milliseconds until `poll` returns a value.
 pub fn wait_for<T>(what: &str, poll: impl FnMut() -> Option<T>) -> T {
