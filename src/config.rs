@@ -30,7 +30,7 @@ pub struct Config {
     /// for this reason. On other systems, one write per line and best effort.
     pub packet_per_line: bool,
     /// The most open connections. 0, the default: as many as file descriptors
-    /// allow, which is `RLIMIT_NOFILE` less those open at the bind, less 16.
+    /// allow, which is `RLIMIT_NOFILE` less those open at the bind, less 16, at least 1.
     /// Connections above the limit wait in the listen backlog.
     pub max_connections: usize,
     /// The most open connections from one IP address; 0, the default: no limit.

@@ -85,7 +85,7 @@ impl OutputBuffer {
             return Ok(Progress::Done);
         }
         self.keep(lines, taken);
-        self.write_pending(socket, options, traffic, MAX_SENDS_OF_NEW_LINES)
+        self.write_remaining(socket, options, traffic, MAX_SENDS_OF_NEW_LINES)
     }
 
     #[cold]
@@ -101,19 +101,19 @@ impl OutputBuffer {
     /// # Errors
     ///
     /// As for [`write`](Self::write).
-    pub fn write_remaining(
+    pub fn flush(
         &mut self,
         socket: &mut Socket<impl Stream>,
         options: SendOptions,
         traffic: &mut Traffic,
     ) -> io::Result<Progress> {
-        self.write_pending(socket, options, traffic, MAX_SENDS_PER_RUN)
+        self.write_remaining(socket, options, traffic, MAX_SENDS_PER_RUN)
     }
 
     /// Sends pending output until all is taken, the socket would block (mio reports
     /// the next writable edge only after that) or the budget is used up.
     #[cold]
-    fn write_pending(
+    fn write_remaining(
         &mut self,
         socket: &mut Socket<impl Stream>,
         options: SendOptions,
@@ -247,7 +247,7 @@ mod tests {
         let progress = output.write(&mut socket, lines, PLAIN, &mut traffic);
         assert_eq!(progress.unwrap(), Progress::BudgetUsed);
         assert_eq!(traffic.bytes_out, 80_000);
-        let progress = output.write_remaining(&mut socket, PLAIN, &mut traffic);
+        let progress = output.flush(&mut socket, PLAIN, &mut traffic);
         assert_eq!(progress.unwrap(), Progress::BudgetUsed);
         assert_eq!(traffic.bytes_out, 120_000);
     }
@@ -265,7 +265,7 @@ mod tests {
         for sent in [17, 21, 25] {
             assert_eq!(progress.unwrap(), Progress::BudgetUsed);
             assert_eq!(traffic.bytes_out, sent);
-            progress = output.write_remaining(&mut socket, options, &mut traffic);
+            progress = output.flush(&mut socket, options, &mut traffic);
         }
         assert_eq!(progress.unwrap(), Progress::Done);
         assert!(output.is_empty());
@@ -299,7 +299,7 @@ mod tests {
             let mut progress = output.write(&mut socket, bytes, options, &mut traffic).unwrap();
             while progress != Progress::Done {
                 prop_assert!(!output.is_empty());
-                progress = output.write_remaining(&mut socket, options, &mut traffic).unwrap();
+                progress = output.flush(&mut socket, options, &mut traffic).unwrap();
             }
             prop_assert!(output.is_empty());
             prop_assert_eq!(output.buf.capacity(), 0, "memory is freed");

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rustix::net::SendFlags;
 
 use super::*;
+use crate::connection::reason::CloseReason;
 use crate::net::socket::Readiness;
 use crate::net::stream::{EOR, MORE};
 use crate::net::tcp_info::TcpInfo;
@@ -69,7 +70,7 @@ impl Script {
 
 fn context(case: &Case) -> Context {
     Context {
-        input: InputBuffer::new(case.buffer, case.headroom),
+        input: InputBuffer::new(case.max_prepend + case.buffer, case.max_prepend),
         max_line: case.max_line,
         segment_per_line: case.segment_per_line,
         now: 0,
@@ -152,6 +153,7 @@ impl Stream for Script {
         TcpInfo {
             segments: None,
             has_unsent: left > 0,
+            last_data_sent: None,
         }
     }
 }
@@ -207,7 +209,7 @@ struct Case {
     writes: Vec<Write>,
     max_line: usize,
     buffer: usize,
-    headroom: usize,
+    max_prepend: usize,
     segment_per_line: bool,
     read_until_would_block: bool,
     unsent_reports: u32,
@@ -221,13 +223,13 @@ prop_compose! {
         writes in writes(),
         max_line in 1usize..60,
         buffer in 1usize..40,
-        headroom in 0usize..10,
+        max_prepend in 0usize..10,
         segment_per_line in any::<bool>(),
         read_until_would_block in any::<bool>(),
         unsent_reports in 0u32..4,
         drained_before in proptest::option::of(0usize..40),
     ) -> Case {
-        Case { reads, writes, max_line, buffer, headroom, segment_per_line, read_until_would_block, unsent_reports, drained_before }
+        Case { reads, writes, max_line, buffer, max_prepend, segment_per_line, read_until_would_block, unsent_reports, drained_before }
     }
 }
 
@@ -244,7 +246,7 @@ fn play(case: &Case) -> Result<(), TestCaseError> {
     };
     for run in 0..10_000 {
         if case.drained_before == Some(run) {
-            connection.drain(LocalClose::Shutdown);
+            connection.begin_close(LocalClose::Shutdown);
         }
         connection.socket.update_readiness(event);
         let outcome = connection.run(&mut context);
@@ -308,7 +310,7 @@ fn scripted(reads: Vec<Read>, writes: Vec<Write>) -> (Connection<Script>, Contex
         writes,
         max_line: 10,
         buffer: 10,
-        headroom: 5,
+        max_prepend: 5,
         segment_per_line: false,
         read_until_would_block: false,
         unsent_reports: 0,
@@ -338,6 +340,21 @@ fn pending_output_counts_as_activity() {
     });
     assert!(matches!(connection.run(&mut context), Outcome::Wait));
     assert_eq!(connection.idle_for(1000), 0, "output is pending");
+    context.now = 1200;
     assert!(matches!(connection.run(&mut context), Outcome::Wait));
-    assert_eq!(connection.idle_for(1500), 500, "output was pending at 1000");
+    assert_eq!(connection.idle_for(1500), 300, "output was sent at 1200");
+}
+
+/// A buffer's worth of input was waiting, and nothing behind it.
+#[test]
+fn input_found_by_an_idle_close_keeps_the_connection_open() {
+    let reads = vec![Read::Data(b"0123456789abc\n\n".to_vec()), Read::WouldBlock];
+    let (mut connection, mut context) = scripted(reads, vec![]);
+    context.max_line = 20;
+    connection.begin_close(LocalClose::IdleTimeout);
+    while !matches!(connection.run(&mut context), Outcome::Wait) {}
+    let script = connection.socket.stream_mut();
+    assert_eq!(*script.echoed.borrow(), b"0123456789abc\n\n");
+    assert!(!script.fin_sent.get());
+    assert_eq!(connection.state, State::Open);
 }

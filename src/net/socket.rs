@@ -59,7 +59,8 @@ impl<S: Stream> Socket<S> {
     /// Records an event's readiness.
     ///
     /// A read that returns less than the buffer holds has drained the socket
-    /// (epoll(7), question 9), with two exceptions, which stay recorded:
+    /// (epoll(7), question 9), with two exceptions, which stay recorded until a read
+    /// would block:
     /// - The event reported the peer's FIN as well. No further event reports it, so
     ///   only a zero-length read finds it; without that read the socket stays in
     ///   `CLOSE_WAIT`.
@@ -87,15 +88,16 @@ impl<S: Stream> Socket<S> {
     pub fn read(&mut self, buffer: &mut [u8]) -> (usize, ReadOutcome) {
         let (mut len, mut outcome) = self.read_once(buffer);
         if self.read_until_would_block {
-            (len, outcome) = self.read_on(buffer, len, outcome);
+            (len, outcome) = self.read_to_would_block(buffer, len, outcome);
         }
         self.readable = matches!(outcome, ReadOutcome::BufferFull);
         (len, outcome)
     }
 
-    /// Reads on after a short read, until the socket says that it is drained.
+    /// Reads on after a short read, until the socket says that it is drained. From then
+    /// on short reads prove it again.
     #[cold]
-    fn read_on(
+    fn read_to_would_block(
         &mut self,
         buffer: &mut [u8],
         mut len: usize,
@@ -106,6 +108,7 @@ impl<S: Stream> Socket<S> {
             (last, outcome) = self.read_once(&mut buffer[len..]);
             len += last;
         }
+        self.read_until_would_block = !matches!(outcome, ReadOutcome::WouldBlock);
         (len, outcome)
     }
 

@@ -57,6 +57,9 @@ pub(crate) struct TcpInfo {
     /// Bytes or our FIN have not been sent once, as the peer's window is full. The
     /// counts do not include them yet.
     pub has_unsent: bool,
+    /// Milliseconds since data was sent last, retransmissions not included; `None` if
+    /// the platform does not say.
+    pub last_data_sent: Option<u32>,
 }
 
 impl TcpInfo {
@@ -72,6 +75,7 @@ impl TcpInfo {
                 retransmitted: info.tcpi_total_retrans.into(),
             }),
             has_unsent: info.tcpi_notsent_bytes > 0 && info.tcpi_state != TCP_CLOSE,
+            last_data_sent: Some(info.tcpi_last_data_sent),
         })
     }
 

@@ -31,8 +31,8 @@ const INITIAL_RUN_QUEUE: usize = 1024;
 /// The open connections of a server. A connection's slab key is its token.
 pub(crate) struct Connections {
     slab: Slab<Connection>,
-    /// Connections that have used up their budget: no event will report the input
-    /// or the possible output that they have left.
+    /// Connections to run without an event: most have used up their budget, and no
+    /// event will report what they have left to read or write.
     run_queue: VecDeque<usize>,
     /// By key: whether the connection is in the run queue.
     scheduled: Vec<bool>,
@@ -121,7 +121,7 @@ impl Connections {
         if let Err(e) = registry.deregister(connection.socket.stream_mut()) {
             warn!("{peer} cannot deregister: {e}");
         }
-        let is_empty = connection.is_empty();
+        let is_empty = !connection.has_received();
         let stats = ConnectionStats {
             segments: closed.segments,
             ..connection.stats(now)
@@ -165,7 +165,8 @@ impl Connections {
         let connection = self.slab.get_mut(key)?;
         trace!("{} event: {event:?}", connection.peer);
         connection.socket.update_readiness(event.into());
-        (!self.scheduled[key]).then_some(connection)
+        let is_scheduled = !self.run_queue.is_empty() && self.scheduled[key];
+        (!is_scheduled).then_some(connection)
     }
 
     /// What all connections did, closed ones and open ones.

@@ -6,8 +6,10 @@ use std::time::Instant;
 use log::{info, warn};
 
 use crate::connection::reason::LocalClose;
+use crate::net::listener::BACKLOG;
 use crate::server::control::{Command, State};
-use crate::server::{MAX_ACCEPTS_PER_RUN, Server, TOTALS_TARGET};
+use crate::server::event_loop::MAX_ACCEPTS_PER_RUN;
+use crate::server::{Server, TOTALS_TARGET};
 use crate::stats::{Plural, Totals};
 
 impl Server {
@@ -35,20 +37,31 @@ impl Server {
         self.listeners.close();
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
-                connection.drain(LocalClose::Shutdown);
+                connection.begin_close(LocalClose::Shutdown);
                 self.connections.schedule(key);
             }
+        }
+        self.stop_if_drained();
+    }
+
+    /// Ends the drain with the last connection.
+    pub(super) fn stop_if_drained(&mut self) {
+        if self.control.state == State::Draining && self.connections.is_empty() {
+            self.control.state = State::Stopped;
         }
     }
 
     /// Accepts what waits in the backlogs, as closing a listener resets it. Ends
-    /// when they are empty or the limits allow no more; and, as connections may keep
-    /// coming, after as many as the backlogs hold, or at the deadline.
+    /// when they are empty or the limits allow no more. As connections may keep coming,
+    /// it also ends after as many as all backlogs hold, and at the deadline, but not
+    /// before one backlog has been accepted.
     fn accept_backlog(&mut self, deadline: Instant) {
         self.listeners.mark_all_ready();
-        for _ in 0..=self.listeners.backlog() / MAX_ACCEPTS_PER_RUN {
+        let one = usize::from(BACKLOG) / MAX_ACCEPTS_PER_RUN;
+        for round in 0..=one * self.listeners.len() {
             self.accept();
-            if !self.listeners.can_accept() || Instant::now() >= deadline {
+            let overdue = round >= one && Instant::now() >= deadline;
+            if overdue || !self.listeners.can_accept() {
                 return;
             }
         }

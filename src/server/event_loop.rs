@@ -14,24 +14,34 @@ use mio::net::TcpStream;
 use crate::clock::Nanos;
 use crate::connection::Outcome;
 use crate::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::Server;
 use crate::server::control::State;
 use crate::server::listeners::Accepted;
 use crate::server::timers::Timer;
 use crate::server::token::Source;
-use crate::server::{MAX_ACCEPTS_PER_RUN, MAX_TIMERS_PER_RUN, Server};
+
+/// Connections accepted per run, so that a flood of connects does not delay the
+/// connections that are open.
+pub(super) const MAX_ACCEPTS_PER_RUN: usize = 256;
+
+/// Timers that expire per run, so that no setting can starve the loop.
+const MAX_TIMERS_PER_RUN: usize = 1024;
 
 impl Server {
+    /// Polls once and does all work that is due.
+    ///
     /// Accepting comes after all connection events of the batch, so that a slab key
-    /// freed in the batch is not reused while a stale event or a place in the run
-    /// queue still refers to it.
+    /// freed in the batch is not reused while a stale event is still to come. A place in
+    /// the run queue may outlive its connection; the next one with its key runs once
+    /// more for that, which is harmless.
     pub(super) fn run_once(&mut self, events: &mut Events) -> io::Result<()> {
         if let Err(e) = self.poll.poll(events, self.poll_timeout()) {
-            if e.kind() == io::ErrorKind::Interrupted {
-                return Ok(());
+            if e.kind() != io::ErrorKind::Interrupted {
+                return Err(e);
             }
-            return Err(e);
+            events.clear(); // The timers go on.
         }
-        self.update_times(events.is_empty());
+        self.update_times(events);
         let scheduled = self.connections.scheduled();
         for event in &*events {
             self.dispatch(event);
@@ -53,9 +63,6 @@ impl Server {
         if self.control.has_commands() {
             self.apply_commands();
         }
-        if self.control.state == State::Draining && self.connections.is_empty() {
-            self.control.state = State::Stopped;
-        }
         Ok(())
     }
 
@@ -71,12 +78,12 @@ impl Server {
         self.timers.next_timeout()
     }
 
-    fn update_times(&mut self, no_event: bool) {
+    fn update_times(&mut self, events: &Events) {
         if self.timers.is_armed() {
             self.context.now = self.timers.update_clock();
         }
         if let Some((_, last_event)) = &mut self.busy_poll
-            && !no_event
+            && !events.is_empty()
         {
             *last_event = Instant::now();
         }
@@ -106,9 +113,7 @@ impl Server {
             Outcome::Wait => {}
             Outcome::Reschedule => self.connections.schedule(key),
             Outcome::Linger => {
-                if self.control.state == State::Running {
-                    self.arm_linger(key);
-                }
+                self.arm_linger(key);
                 self.connections.schedule(key);
             }
             Outcome::Close(closed) => self.close(key, &closed),
@@ -124,7 +129,7 @@ impl Server {
     pub(super) fn accept(&mut self) {
         for _ in 0..MAX_ACCEPTS_PER_RUN {
             if let Some(limit) = self.limits.limit_reached(self.connections.len()) {
-                // No timer: only a close ends this pause.
+                // No timer is armed: a close ends this pause.
                 let cause = format_args!("connection limit {limit} reached");
                 return self.listeners.pause_if_pending(&cause);
             }
@@ -166,6 +171,7 @@ impl Server {
         self.context.open = self.connections.len();
         self.limits.release(peer);
         self.listeners.resume(); // A file descriptor is free again.
+        self.stop_if_drained();
     }
 
     /// Closes a connection that has run out of time.
@@ -206,7 +212,7 @@ impl Server {
         };
         let idle_for = connection.idle_for(self.context.now);
         if self.timers.check_idle(key, idle_for) {
-            connection.drain(LocalClose::IdleTimeout);
+            connection.begin_close(LocalClose::IdleTimeout);
             self.connections.schedule(key);
         }
     }

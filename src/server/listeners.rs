@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Registry;
 use mio::net::TcpStream;
@@ -13,11 +13,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::address::ListenAddr;
 use crate::error::with_context;
-use crate::net::listener::{BACKLOG, Listener, is_connection_error, lacks_family};
+use crate::net::listener::{Listener, is_connection_error, lacks_family};
 use crate::server::token::Source;
 
 /// So many connection errors in a row are taken for a lack of resources.
 const MAX_CONSECUTIVE_ERRORS: usize = 1000;
+
+/// At most one pause is logged per interval.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The listeners of a server.
 #[derive(Debug)]
@@ -32,8 +35,10 @@ pub(crate) struct Listeners {
     /// By index: whether the listener is in `ready`.
     is_ready: Vec<bool>,
     paused: bool,
-    /// Resources have run out since the backlogs were last empty.
+    /// A pause has been logged since the backlogs were last empty.
     exhausted: bool,
+    /// When a pause was logged last.
+    logged: Option<Instant>,
     /// Connection errors since the last connection.
     consecutive_errors: usize,
 }
@@ -75,6 +80,7 @@ impl Listeners {
             ready: VecDeque::new(),
             paused: false,
             exhausted: false,
+            logged: None,
             consecutive_errors: 0,
         })
     }
@@ -94,11 +100,6 @@ impl Listeners {
     /// The addresses as bound.
     pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
         self.all.iter().map(Listener::addr)
-    }
-
-    /// The most connections that all backlogs can hold.
-    pub fn backlog(&self) -> usize {
-        usize::from(BACKLOG) * self.all.len()
     }
 
     /// Records an event of listener `i`; it may have been closed since.
@@ -144,7 +145,7 @@ impl Listeners {
                 continue;
             }
             self.ready.push_back(i);
-            return self.judge(accepted);
+            return self.classify(accepted);
         }
         self.backlogs_are_empty();
         Accepted::WouldBlock
@@ -157,7 +158,7 @@ impl Listeners {
         }
     }
 
-    fn judge(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Accepted {
+    fn classify(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Accepted {
         match accepted {
             Ok((stream, peer)) => {
                 self.consecutive_errors = 0;
@@ -170,8 +171,13 @@ impl Listeners {
                 Accepted::ConnectionError(e)
             }
             Err(e) => {
-                self.pause(&e);
-                Accepted::Exhausted
+                // accept(2) allocates a descriptor before it looks at the backlog.
+                self.pause_if_pending(&e);
+                if self.paused {
+                    Accepted::Exhausted
+                } else {
+                    Accepted::WouldBlock
+                }
             }
         }
     }
@@ -191,10 +197,14 @@ impl Listeners {
         }
     }
 
-    /// Pauses accepting, with one warning until the backlogs are empty again.
+    /// Pauses accepting, with one warning until the backlogs are empty again, and at
+    /// most one per interval.
     fn pause(&mut self, cause: &dyn fmt::Display) {
         self.paused = true;
-        if !std::mem::replace(&mut self.exhausted, true) {
+        let recent = |at: Instant| at.elapsed() < LOG_INTERVAL;
+        if !self.exhausted && !self.logged.is_some_and(recent) {
+            self.exhausted = true;
+            self.logged = Some(Instant::now());
             log::warn!("accept paused: {cause}");
         }
     }

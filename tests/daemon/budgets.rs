@@ -1,13 +1,15 @@
 //! Budgets that do not depend on the machine's speed: system calls, instructions, bytes.
 
 use std::fs;
+use std::io::Write;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use socket2::SockRef;
 
-use crate::support::clients::echo;
+use crate::support::clients::{echo, read_exactly};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::process::raise_fd_limit;
 use crate::support::strace::count_calls;
@@ -20,6 +22,10 @@ fn a_ping_pong_line_takes_three_system_calls_and_no_epoll_ctl() {
     for args in [&[][..], &["--idle-timeout", "60"]] {
         let daemon = Daemon::start_with(args);
         let client = daemon.connect();
+        // Urgent data makes reads go on, but not for ever.
+        SockRef::from(&client).send_out_of_band(b"!").unwrap();
+        (&client).write_all(b"\n").unwrap();
+        assert_eq!(read_exactly(&client, 2), b"!\n");
         echo(&client, LINE);
         let calls = count_calls(&daemon, || (0..1000).for_each(|_| echo(&client, LINE)));
         println!("{} system calls for 1000 lines: {calls:?}", calls.total());

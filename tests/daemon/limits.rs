@@ -126,3 +126,15 @@ fn assert_refusals_are_logged_and_counted(log: &[String], count: usize) {
     assert!(totals.contains("totals: 4 connections"), "{totals}");
     assert!(totals.contains(&format!("; {count} refused; ")), "{totals}");
 }
+
+/// The last connection of the backlog takes the last free place.
+#[test]
+fn accept_resumed_is_logged_at_the_limit_when_the_backlog_is_empty() {
+    let daemon = Daemon::start_with(&["--max-connections", "1"]);
+    let first = daemon.connect_accepted();
+    let second = daemon.connect();
+    daemon.wait_for_record("accept paused: connection limit 1 reached");
+    drop(first);
+    echo(&second, b"hello\n");
+    daemon.wait_for_record("accept resumed");
+}

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::thread;
 
+use rustix::process::Signal;
 use socket2::SockRef;
 
 use crate::support::clients::{line_of, read_repeated, read_to_end, send_and_read_to_end};
@@ -96,4 +97,21 @@ fn a_client_that_keeps_sending_after_a_line_that_is_too_long_is_reset_in_the_end
         record.contains("closed by line limit: 0 lines, "),
         "{record}"
     );
+}
+
+/// The line is read after the drain has begun, as two reads come before it. The lingering
+/// ends after 2 s, long before the drain timeout.
+#[test]
+fn a_line_that_is_too_long_does_not_linger_longer_while_draining() {
+    let mut daemon = Daemon::start_with(&["--drain-timeout", "1000"]);
+    let mut client = daemon.connect_accepted();
+    let lines = line_of(1024).repeat(128);
+    daemon.signal(Signal::STOP);
+    client.write_all(&lines).unwrap();
+    client.write_all(&vec![b'x'; 70_000]).unwrap();
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::CONT);
+    assert_eq!(read_to_end(&client), lines);
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+    daemon.wait_for_record("closed by line limit: 128 lines");
 }

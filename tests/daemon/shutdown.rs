@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use socket2::SockRef;
@@ -12,7 +13,7 @@ use socket2::SockRef;
 use crate::support::clients::{connect, echo, read_to_end};
 use crate::support::daemon::Daemon;
 use crate::support::deadline::wait_until;
-use crate::support::process::raise_fd_limit;
+use crate::support::process::{raise_fd_limit, send_signal};
 
 #[test]
 fn the_drain_timeout_closes_a_client_that_stays() {
@@ -171,4 +172,36 @@ fn send_until_blocked(mut client: &TcpStream) {
         sent += n;
     }
     client.set_nonblocking(false).unwrap();
+}
+
+#[test]
+fn a_drain_timeout_of_zero_still_accepts_the_backlog() {
+    const CLIENTS: usize = 600;
+    let mut daemon = Daemon::start_with(&["--drain-timeout", "0"]);
+    daemon.signal(Signal::STOP);
+    let clients = daemon.connect_many(CLIENTS);
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::CONT);
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+    daemon.wait_for_record("SIGTERM: stopping (600 open)");
+    drop(clients);
+}
+
+/// A poll that SIGCONT interrupts (signal(7)) must not start the time over.
+#[test]
+fn interrupted_polls_do_not_prolong_the_drain_timeout() {
+    let mut daemon = Daemon::start_with(&["--drain-timeout", "1"]);
+    let client = daemon.connect();
+    echo(&client, b"hello\n");
+    daemon.signal(Signal::TERM);
+    assert_eq!(read_to_end(&client), b"");
+    wait_until("the daemon to exit", || {
+        if daemon.has_exited() {
+            return true;
+        }
+        send_signal(daemon.pid(), Signal::STOP);
+        send_signal(daemon.pid(), Signal::CONT);
+        thread::sleep(Duration::from_millis(100));
+        false
+    });
 }

@@ -14,8 +14,8 @@ Signals:
   SIGUSR1                  log the totals, at every log level
 
 RUST_LOG=<off|error|warn|info|debug|trace> overrides the log level.
-Exit status: 0 after a clean stop, 1 if the server could not run, 2 after a
-usage error.";
+Exit status: 0 after a clean stop, 1 if the server could not run or was ended by
+a second signal, 2 after a usage error.";
 
 /// TCP line echo daemon: one echoed line, one packet.
 #[derive(Debug, Parser)]

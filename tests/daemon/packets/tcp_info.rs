@@ -177,3 +177,15 @@ fn totals_add_up_the_packets_of_closed_connections() {
     daemon.signal(Signal::USR1);
     assert_eq!(logged_counts(&daemon.wait_for_record("totals: ")), sum);
 }
+
+/// Lines and partial lines in full read buffers.
+#[test]
+fn bulk_lines_come_back_in_no_more_segments_than_they_arrived_in() {
+    let daemon = Daemon::start();
+    let client = daemon.connect();
+    let lines = line_of(1000).repeat(20_000);
+    assert!(send_and_read_to_end(&client, &lines) == lines);
+    let seen = counts(&client);
+    let sent = close_and_compare(&daemon, client);
+    assert!(sent <= seen.data_segs_out, "{sent} {seen:?}");
+}

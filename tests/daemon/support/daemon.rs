@@ -134,6 +134,10 @@ impl Daemon {
         text
     }
 
+    pub fn has_exited(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         wait_for("the daemon to exit", || self.child.try_wait().unwrap())
     }
