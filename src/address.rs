@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// (127.0.0.1 and `::1`) or a name to resolve. Without a host, `:PORT` or `PORT`,
 /// it is all addresses of both families. Port 0 lets the kernel choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListenAddr {
+pub struct HostPort {
     host: Host,
     port: u16,
 }
@@ -25,7 +25,7 @@ enum Host {
     Name(String),
 }
 
-/// The reason that a text is not a [`ListenAddr`].
+/// The reason that a text is not a [`HostPort`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddrError {
     /// It is not of the form `HOST:PORT`.
@@ -48,10 +48,10 @@ impl fmt::Display for AddrError {
 
 impl std::error::Error for AddrError {}
 
-impl FromStr for ListenAddr {
+impl FromStr for HostPort {
     type Err = AddrError;
 
-    fn from_str(text: &str) -> Result<ListenAddr, AddrError> {
+    fn from_str(text: &str) -> Result<HostPort, AddrError> {
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let (host, port) = match text.rsplit_once(':') {
             Some(parts) => parts,
@@ -62,7 +62,7 @@ impl FromStr for ListenAddr {
         if !is_number(port) {
             return Err(AddrError::Port);
         }
-        Ok(ListenAddr {
+        Ok(HostPort {
             host: if host.is_empty() {
                 Host::Any
             } else {
@@ -103,7 +103,7 @@ impl FromStr for Host {
     }
 }
 
-impl fmt::Display for ListenAddr {
+impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.port;
         match &self.host {
@@ -115,10 +115,23 @@ impl fmt::Display for ListenAddr {
     }
 }
 
-impl ListenAddr {
+impl HostPort {
+    /// The socket addresses to connect to: at least one, each once. A wildcard is both
+    /// loopback addresses.
+    ///
+    /// # Errors
+    ///
+    /// If a name does not resolve.
+    pub fn connect_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        match self.host {
+            Host::Any => HostPort::localhost(self.port).resolve(),
+            _ => self.resolve(),
+        }
+    }
+
     /// Both loopback addresses.
-    pub(crate) fn localhost(port: u16) -> ListenAddr {
-        ListenAddr {
+    pub(crate) fn localhost(port: u16) -> HostPort {
+        HostPort {
             host: Host::Localhost,
             port,
         }
@@ -156,7 +169,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<String, AddrError> {
-        text.parse::<ListenAddr>().map(|addr| addr.to_string())
+        text.parse::<HostPort>().map(|addr| addr.to_string())
     }
 
     #[test]
@@ -198,7 +211,7 @@ mod tests {
     #[test]
     fn a_port_alone_is_all_addresses_of_both_families() {
         for text in [":3000", "3000"] {
-            let addrs = text.parse::<ListenAddr>().unwrap().resolve();
+            let addrs = text.parse::<HostPort>().unwrap().resolve();
             let expected = ["0.0.0.0:3000", "[::]:3000"].map(|addr| addr.parse().unwrap());
             assert_eq!(addrs.unwrap(), expected);
         }
@@ -206,7 +219,7 @@ mod tests {
 
     #[test]
     fn localhost_is_both_loopback_addresses() {
-        let addrs = "LocalHost:3000".parse::<ListenAddr>().unwrap().resolve();
+        let addrs = "LocalHost:3000".parse::<HostPort>().unwrap().resolve();
         let expected = ["127.0.0.1:3000", "[::1]:3000"].map(|addr| addr.parse().unwrap());
         assert_eq!(addrs.unwrap(), expected);
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::address::ListenAddr;
+use crate::address::HostPort;
 
 /// The settings of a server. Begin with the default and change what differs.
 ///
@@ -17,7 +17,7 @@ use crate::address::ListenAddr;
 #[non_exhaustive]
 pub struct Config {
     /// The addresses to listen on; default `localhost:3000`.
-    pub listen: Vec<ListenAddr>,
+    pub listen: Vec<HostPort>,
     /// The longest line in bytes, newline included: 1 to [`MAX_LINE_LIMIT`],
     /// default 65536.
     pub max_line: usize,
@@ -68,7 +68,7 @@ pub const MAX_LINE_LIMIT: usize = 1 << 30;
 impl Default for Config {
     fn default() -> Config {
         Config {
-            listen: vec![ListenAddr::localhost(3000)],
+            listen: vec![HostPort::localhost(3000)],
             max_line: 65536,
             packet_per_line: false,
             max_connections: 0,

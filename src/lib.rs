@@ -53,6 +53,8 @@
 //! [reliability]: https://docs.rs/crate/echoline/latest/source/docs/reliability.md
 
 mod address;
+#[cfg(feature = "client")]
+pub mod client;
 mod clock;
 mod config;
 mod connection;
@@ -61,7 +63,7 @@ mod net;
 mod server;
 mod stats;
 
-pub use address::{AddrError, ListenAddr};
+pub use address::{AddrError, HostPort};
 pub use config::{Config, MAX_LINE_LIMIT, MAX_TIMEOUT};
 pub use net::tcp_info::SegmentCounts;
 pub use server::{Handle, Server, TOTALS_TARGET, raise_fd_limit};

@@ -44,10 +44,7 @@ pub(crate) enum ReadOutcome {
 }
 
 impl<S: Stream> Socket<S> {
-    /// ACKs wait for data to ride on from the start, so that the ACK of the first
-    /// line rides on its echo too.
     pub fn new(stream: S) -> Socket<S> {
-        stream.set_quick_ack(false);
         Socket {
             stream,
             readable: false,
@@ -139,6 +136,13 @@ impl<S: Stream> Socket<S> {
             self.stream.set_quick_ack(false);
         }
         Ok(sent)
+    }
+
+    /// Lets ACKs wait for data to ride on, from the first one on: the kernel's default
+    /// acknowledges the first segments of a connection at once.
+    pub fn delay_acks(&mut self) {
+        self.quick_ack = false;
+        self.stream.set_quick_ack(false);
     }
 
     /// Acknowledges what has been read, and what comes until the next send, at

@@ -11,7 +11,7 @@ use mio::Registry;
 use mio::net::TcpStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::address::ListenAddr;
+use crate::address::HostPort;
 use crate::error::with_context;
 use crate::net::listener::{Listener, is_connection_error, lacks_family};
 use crate::server::token::Source;
@@ -66,7 +66,7 @@ impl Listeners {
     ///
     /// If a name does not resolve or an address cannot be bound; the text says
     /// which and why.
-    pub fn bind(addrs: &[ListenAddr], send_timeout: Option<Duration>) -> io::Result<Listeners> {
+    pub fn bind(addrs: &[HostPort], send_timeout: Option<Duration>) -> io::Result<Listeners> {
         let mut all = Vec::new();
         for addr in addrs {
             let sockets = addr

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{ArgAction, Parser};
-use echoline::{Config, ListenAddr, MAX_LINE_LIMIT, MAX_TIMEOUT};
+use clap::{ArgAction, Parser, Subcommand};
+use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_TIMEOUT};
 use log::LevelFilter;
+
+use crate::ping;
 
 const AFTER_HELP: &str = "\
 Signals:
@@ -20,7 +22,11 @@ a second signal, 2 after a usage error.";
 /// TCP line echo daemon: one echoed line, one packet.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, args_override_self = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Address to listen on, repeatable; a port alone means all addresses
     #[arg(
         short,
@@ -28,7 +34,7 @@ pub struct Cli {
         value_name = "HOST:PORT",
         default_value = "localhost:3000"
     )]
-    listen: Vec<ListenAddr>,
+    listen: Vec<HostPort>,
 
     /// One packet per echoed line
     #[arg(long)]
@@ -97,6 +103,13 @@ pub struct Cli {
     /// The level of `RUST_LOG`, or else of the options.
     #[arg(skip = LevelFilter::Info)]
     pub log_level: LevelFilter,
+}
+
+/// What to run instead of the server.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a line echo: send lines, compare echoes, count packets
+    Ping(ping::Options),
 }
 
 /// What to do instead of running the server.

@@ -2,6 +2,8 @@
 
 mod cli;
 mod logger;
+mod ping;
+mod report;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -9,10 +11,18 @@ use std::process::ExitCode;
 
 use echoline::Server;
 
-use crate::cli::{Cli, Exit};
+use crate::cli::{Cli, Command, Exit};
 
 fn main() -> ExitCode {
     match cli::parse() {
+        Ok(Cli {
+            command: Some(Command::Ping(options)),
+            ..
+        }) => match ping::run(&options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(1),
+            Err(e) => fail(3, &e),
+        },
         Ok(cli) => run(&cli).map_or_else(|e| fail(1, &e), |()| ExitCode::SUCCESS),
         Err(Exit::Print(text)) => {
             let _ = io::stdout().write_all(text.as_bytes()); // A closed pipe is no failure.

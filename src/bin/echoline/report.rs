@@ -1,0 +1,367 @@
+//! What `echoline ping` prints: each echo, and the summary, as text or JSON.
+
+use std::fmt::Arguments;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use echoline::client::{Close, Event, Fault, Statistics};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::ping::Options;
+
+/// Columns of the longest bar of the histogram.
+const BAR: u64 = 50;
+
+/// Echoes between two updates of the progress bar.
+const PROGRESS_STEP: u64 = 256;
+
+pub struct Report<'a> {
+    options: &'a Options,
+    addr: SocketAddr,
+    /// An echo that is printed when its data packets are known.
+    pending: Option<Event>,
+    progress: Option<ProgressBar>,
+    echoed: u64,
+}
+
+/// Prints a line. A closed pipe ends the program: nothing reads its output.
+fn print(line: Arguments<'_>) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        std::process::exit(1);
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+impl<'a> Report<'a> {
+    pub fn start(options: &'a Options, addr: SocketAddr) -> Report<'a> {
+        if !options.json {
+            let (name, size) = (&options.addr, options.size);
+            print(format_args!("PING {name} ({addr}): lines of {size} bytes"));
+        }
+        Report {
+            options,
+            addr,
+            pending: None,
+            progress: progress(options),
+            echoed: 0,
+        }
+    }
+
+    pub fn event(&mut self, event: Event) {
+        if let Event::Echo { .. } = event {
+            self.echoed += 1;
+            if let Some(progress) = &self.progress
+                && self.echoed.is_multiple_of(PROGRESS_STEP)
+            {
+                progress.set_position(self.echoed);
+            }
+        }
+        if self.options.quiet {
+            return;
+        }
+        // The data packets of a single line are printed beside its time.
+        if let Some(echo) = self.pending.take() {
+            let packets = match event {
+                Event::Segments { segments, .. } => segments,
+                _ => None,
+            };
+            self.print_event(echo, packets);
+            if let Event::Segments { .. } = event {
+                return;
+            }
+        }
+        if let (Event::Echo { .. }, 1) = (event, self.options.burst) {
+            self.pending = Some(event);
+        } else {
+            self.print_event(event, None);
+        }
+    }
+
+    fn print_event(&self, event: Event, packets: Option<u64>) {
+        if self.options.json {
+            print(format_args!(
+                "{}",
+                json_event(event, packets, self.options.size)
+            ));
+        } else {
+            self.print_text(event, packets);
+        }
+    }
+
+    fn print_text(&self, event: Event, packets: Option<u64>) {
+        let addr = self.addr;
+        let name = |connection: u64, line: u64| {
+            if self.options.connections > 1 {
+                format!("connection={connection} line={line}")
+            } else {
+                format!("line={line}")
+            }
+        };
+        match event {
+            Event::Echo {
+                connection,
+                line,
+                round_trip,
+            } => {
+                let bytes = self.options.size as usize + self.options.prefix.len();
+                let (name, time) = (name(connection, line), ms(round_trip));
+                let packets = packets.map_or(String::new(), |n| format!(" packets={n}"));
+                print(format_args!(
+                    "{bytes} bytes from {addr}: {name} time={time:.3} ms{packets}"
+                ));
+            }
+            Event::Segments {
+                lines,
+                segments: Some(segments),
+                ..
+            } => print(format_args!("burst of {lines} lines: packets={segments}")),
+            Event::Late {
+                connection,
+                line,
+                round_trip,
+            } => {
+                let (name, time) = (name(connection, line), ms(round_trip));
+                print(format_args!(
+                    "late echo from {addr}: {name} time={time:.3} ms"
+                ));
+            }
+            Event::Wrong {
+                connection,
+                line,
+                fault,
+            } => {
+                let (name, fault) = (name(connection, line), fault_text(fault));
+                print(format_args!("wrong echo from {addr}: {name} {fault}"));
+            }
+            Event::Lost { connection, line } => {
+                print(format_args!(
+                    "no echo from {addr}: {}",
+                    name(connection, line)
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    pub fn summary(mut self, statistics: &Statistics) {
+        if let Some(echo) = self.pending.take() {
+            self.print_event(echo, None);
+        }
+        if let Some(progress) = self.progress.take() {
+            progress.finish_and_clear();
+        }
+        if self.options.json {
+            return print(format_args!("{}", json_summary(statistics)));
+        }
+        print(format_args!(
+            "--- {} echo statistics ---",
+            self.options.addr
+        ));
+        print_counts(statistics);
+        print_round_trips(statistics);
+        print_segments(statistics);
+        self.print_closes(statistics);
+        if self.options.histogram {
+            print_histogram(statistics);
+        }
+    }
+
+    fn print_closes(&self, statistics: &Statistics) {
+        let timeout = self.options.timeout.as_secs_f64();
+        if statistics.connections > 1 {
+            let (connections, closes) = (statistics.connections, &statistics.closes);
+            return print(format_args!(
+                "{connections} connections: {} closed cleanly by the server, {} closed early, {} not closed within {timeout} s, {} failed",
+                closes.clean, closes.early, closes.missing, closes.failed
+            ));
+        }
+        match statistics.last_close {
+            Some(Close::Clean(after)) => {
+                print(format_args!(
+                    "closed cleanly by the server in {:.1} ms",
+                    ms(after)
+                ));
+            }
+            Some(Close::Early) => print(format_args!("closed by the server before the client")),
+            Some(Close::Missing) => {
+                print(format_args!("not closed by the server within {timeout} s"));
+            }
+            Some(Close::Failed) => print(format_args!("connection reset or failed")),
+            None => print(format_args!("stopped before the connection was closed")),
+        }
+    }
+}
+
+/// A progress bar on stderr, where it is a terminal and nothing else is printed.
+fn progress(options: &Options) -> Option<ProgressBar> {
+    let total = options.count?.checked_mul(options.connections)?;
+    if !options.quiet || options.json || !io::stderr().is_terminal() {
+        return None;
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lines, {per_sec}, {eta} left");
+    Some(ProgressBar::new(total).with_style(style.ok()?))
+}
+
+fn fault_text(fault: Fault) -> String {
+    match fault {
+        Fault::Reordered => "came after a later line".into(),
+        Fault::Repeated => "came twice".into(),
+        Fault::Changed(offset) => format!("differs at byte {offset}"),
+        Fault::Unexpected => "came without a line".into(),
+    }
+}
+
+fn print_counts(statistics: &Statistics) {
+    let Statistics {
+        sent,
+        echoed,
+        wrong,
+        lost,
+        late,
+        ..
+    } = statistics;
+    let late = if *late > 0 {
+        format!(" ({late} came late)")
+    } else {
+        String::new()
+    };
+    print(format_args!(
+        "{sent} lines sent, {echoed} echoed, {wrong} wrong, {lost} lost{late}"
+    ));
+    if statistics.unexpected_segments > 0 {
+        let times = statistics.unexpected_segments;
+        print(format_args!(
+            "unexpected number of data packets {times} times"
+        ));
+    }
+}
+
+fn print_round_trips(statistics: &Statistics) {
+    let times = statistics.round_trips();
+    if !times.is_empty() {
+        let [min, p50, p99, max] = [0.0, 0.5, 0.99, 1.0].map(|q| ms(times.quantile(q)));
+        let avg = ms(times.mean());
+        print(format_args!(
+            "rtt min/avg/p50/p99/max = {min:.3}/{avg:.3}/{p50:.3}/{p99:.3}/{max:.3} ms"
+        ));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio with two decimals")]
+fn per_line(statistics: &Statistics) -> Option<f64> {
+    let data_in = statistics.segments?.data_segs_in as f64;
+    (statistics.echoed > 0).then(|| data_in / statistics.echoed as f64)
+}
+
+fn print_segments(statistics: &Statistics) {
+    let Some(counts) = statistics.segments else {
+        return;
+    };
+    let each = per_line(statistics).map_or(String::new(), |each| {
+        format!(" {each:.2} data packets per echoed line;")
+    });
+    print(format_args!(
+        "packets: {} out ({} data), {} in ({} data);{each} {} retransmitted",
+        counts.segs_out,
+        counts.data_segs_out,
+        counts.segs_in,
+        counts.data_segs_in,
+        counts.retransmitted
+    ));
+}
+
+fn print_histogram(statistics: &Statistics) {
+    let buckets = statistics.round_trips().buckets();
+    let most = buckets
+        .iter()
+        .map(|(_, count)| *count)
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    for (bound, count) in buckets {
+        let bar = "#".repeat(usize::try_from(count * BAR / most).unwrap_or(0));
+        print(format_args!("< {:>9.3} ms {count:>9} {bar}", ms(bound)));
+    }
+}
+
+fn json_event(event: Event, packets: Option<u64>, size: u32) -> Value {
+    match event {
+        Event::Echo {
+            connection,
+            line,
+            round_trip,
+        } => json!({
+            "event": "echo", "connection": connection, "line": line, "bytes": size,
+            "rtt_ms": ms(round_trip), "packets": packets,
+        }),
+        Event::Segments {
+            connection,
+            lines,
+            segments,
+        } => json!({
+            "event": "burst", "connection": connection, "lines": lines, "packets": segments,
+        }),
+        Event::Late {
+            connection,
+            line,
+            round_trip,
+        } => json!({
+            "event": "late", "connection": connection, "line": line, "rtt_ms": ms(round_trip),
+        }),
+        Event::Wrong {
+            connection,
+            line,
+            fault,
+        } => json!({
+            "event": "wrong", "connection": connection, "line": line, "fault": fault_text(fault),
+        }),
+        Event::Lost { connection, line } => json!({
+            "event": "lost", "connection": connection, "line": line,
+        }),
+        Event::Closed { connection, close } => json!({
+            "event": "closed", "connection": connection, "close": close_name(close),
+        }),
+        _ => Value::Null,
+    }
+}
+
+fn close_name(close: Close) -> &'static str {
+    match close {
+        Close::Clean(_) => "clean",
+        Close::Early => "early",
+        Close::Missing => "missing",
+        Close::Failed => "failed",
+    }
+}
+
+fn json_summary(statistics: &Statistics) -> Value {
+    let times = statistics.round_trips();
+    let quantile = |fraction| (!times.is_empty()).then(|| ms(times.quantile(fraction)));
+    let closes = &statistics.closes;
+    json!({
+        "event": "summary",
+        "connections": statistics.connections,
+        "sent": statistics.sent, "echoed": statistics.echoed, "wrong": statistics.wrong,
+        "lost": statistics.lost, "late": statistics.late,
+        "unexpected_packets": statistics.unexpected_segments,
+        "rtt_ms": {
+            "min": quantile(0.0), "avg": (!times.is_empty()).then(|| ms(times.mean())),
+            "p50": quantile(0.5), "p99": quantile(0.99), "max": quantile(1.0),
+        },
+        "packets": statistics.segments.map(|counts| json!({
+            "out": counts.segs_out, "data_out": counts.data_segs_out,
+            "in": counts.segs_in, "data_in": counts.data_segs_in,
+            "retransmitted": counts.retransmitted,
+            "data_in_per_line": per_line(statistics),
+        })),
+        "closes": {
+            "clean": closes.clean, "early": closes.early,
+            "missing": closes.missing, "failed": closes.failed,
+        },
+    })
+}

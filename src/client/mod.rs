@@ -1,0 +1,394 @@
+//! A client that checks a line echo: whether lines come back right, how fast, and in
+//! how many segments.
+//!
+//! It can be pointed at any server that echoes lines. [`Client::connect`], then
+//! [`Client::run`]:
+//!
+//! ```
+//! use echoline::client::{Client, Options};
+//!
+//! # let mut config = echoline::Config::default();
+//! # config.listen = vec!["127.0.0.1:0".parse()?];
+//! # let server = echoline::Server::bind(&config)?;
+//! # let addr = server.local_addrs()[0];
+//! # std::thread::spawn(move || server.run());
+//! let mut options = Options::default();
+//! options.count = Some(10);
+//! options.interval = std::time::Duration::ZERO;
+//! let statistics = Client::connect(&[addr], options)?.run(|event| println!("{event:?}"))?;
+//! assert_eq!((statistics.sent, statistics.echoed), (10, 10));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod pattern;
+mod session;
+mod statistics;
+mod verifier;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::error::with_context;
+
+use session::{Session, Shared};
+
+pub use statistics::{Close, Closes, RoundTrips, Statistics};
+pub use verifier::Fault;
+
+/// Events taken per poll.
+const EVENT_CAPACITY: usize = 1024;
+
+/// Input is read in pieces of this length.
+const READ_BUFFER_LEN: usize = 64 * 1024;
+
+/// Above all session numbers.
+const SIGNALS: Token = Token(usize::MAX);
+
+/// What a client sends and expects. Begin with the default and change what differs.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Bytes per line, newline included; at least 1, default 64.
+    pub line_len: usize,
+    /// What the server puts before each line; default nothing.
+    pub prefix: Vec<u8>,
+    /// Lines per connection; `None`, the default: no limit.
+    pub count: Option<u64>,
+    /// Time between two bursts, which is prolonged until the echoes of the first have
+    /// come; default 1 s.
+    pub interval: Duration,
+    /// Lines per burst, sent with one write; at least 1, the default.
+    pub burst: u64,
+    /// How long an echo, a connect and the server's FIN may take; default 2 s.
+    pub timeout: Duration,
+    /// When to stop, counted from the connect; `None`, the default: never.
+    pub deadline: Option<Duration>,
+    /// Whether to half-close after the last line, before its echo has come.
+    pub half_close: bool,
+    /// Connections; at least 1, the default.
+    pub connections: u64,
+    /// Whether connections are open side by side, rather than one after the other.
+    pub side_by_side: bool,
+    /// Whether to report the data segments of each burst's echoes.
+    pub count_segments: bool,
+    /// Data segments that an echo should take; counted if it takes more or fewer.
+    pub expected_segments: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            line_len: 64,
+            prefix: Vec::new(),
+            count: None,
+            interval: Duration::from_secs(1),
+            burst: 1,
+            timeout: Duration::from_secs(2),
+            deadline: None,
+            half_close: false,
+            connections: 1,
+            side_by_side: false,
+            count_segments: true,
+            expected_segments: None,
+        }
+    }
+}
+
+/// What happens on a connection. Connections and lines count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The right echo of a line came in time.
+    Echo {
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the line.
+        line: u64,
+        /// Time since the line was sent.
+        round_trip: Duration,
+    },
+    /// A burst is complete: its echoes, and the data segments that they took.
+    Segments {
+        /// Number of the connection.
+        connection: u64,
+        /// Lines of the burst.
+        lines: u64,
+        /// Data segments received since the last burst; `None` where the platform
+        /// does not count them.
+        segments: Option<u64>,
+    },
+    /// The echo of a lost line came after all.
+    Late {
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the line.
+        line: u64,
+        /// Time since the line was sent.
+        round_trip: Duration,
+    },
+    /// A wrong echo came.
+    Wrong {
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the line that it was taken for.
+        line: u64,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// A line was lost: no echo came within the timeout, or the connection ended.
+    Lost {
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the line.
+        line: u64,
+    },
+    /// A connection ended.
+    Closed {
+        /// Number of the connection.
+        connection: u64,
+        /// How it ended.
+        close: Close,
+    },
+}
+
+/// A connected client.
+#[derive(Debug)]
+pub struct Client {
+    poll: Poll,
+    addr: SocketAddr,
+    options: Options,
+    sessions: BTreeMap<u64, Session>,
+    /// Connections opened so far.
+    opened: u64,
+    started: Instant,
+    signals: Option<SignalSource>,
+    /// No more connections and bursts.
+    stopping: bool,
+}
+
+/// `Signals` with a `Debug` form.
+struct SignalSource(Signals);
+
+impl std::fmt::Debug for SignalSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SignalSource")
+    }
+}
+
+impl Client {
+    /// Connects to the first of `addrs` that accepts. Further connections go to the
+    /// same address.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if an option is out of range; else that of the last address.
+    pub fn connect(addrs: &[SocketAddr], options: Options) -> io::Result<Client> {
+        validate(&options)?;
+        let mut last_error = io::Error::new(io::ErrorKind::InvalidInput, "no address");
+        for &addr in addrs {
+            match Session::connect(addr, 1, &options) {
+                Ok(first) => return Client::new(addr, first, options),
+                Err(e) => last_error = with_context(&e, format_args!("cannot connect to {addr}")),
+            }
+        }
+        Err(last_error)
+    }
+
+    fn new(addr: SocketAddr, first: Session, options: Options) -> io::Result<Client> {
+        let mut client = Client {
+            poll: Poll::new()?,
+            addr,
+            options,
+            sessions: BTreeMap::new(),
+            opened: 0,
+            started: Instant::now(),
+            signals: None,
+            stopping: false,
+        };
+        client.add(first)?;
+        Ok(client)
+    }
+
+    /// The address that the client is connected to.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Lets SIGINT and SIGTERM stop the client as its deadline does; a second signal
+    /// stops it at once. The handlers belong to the process.
+    ///
+    /// # Errors
+    ///
+    /// If a handler cannot be installed.
+    pub fn handle_signals(&mut self) -> io::Result<()> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let registry = self.poll.registry();
+        registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+        self.signals = Some(SignalSource(signals));
+        Ok(())
+    }
+
+    /// Sends lines and checks their echoes until all connections have ended; `report`
+    /// gets the events.
+    ///
+    /// # Errors
+    ///
+    /// If polling fails.
+    pub fn run(mut self, mut report: impl FnMut(Event)) -> io::Result<Statistics> {
+        let mut statistics = Statistics::new();
+        let options = self.options.clone();
+        let mut shared = Shared {
+            options: &options,
+            statistics: &mut statistics,
+            report: &mut report,
+            buffer: vec![0; READ_BUFFER_LEN],
+        };
+        while options.side_by_side && self.opened < options.connections {
+            self.open_next(&mut shared)?;
+        }
+        let mut events = Events::with_capacity(EVENT_CAPACITY);
+        let mut next_timeout = Instant::now();
+        while !self.sessions.is_empty() {
+            let timeout = next_timeout.saturating_duration_since(Instant::now());
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => result?,
+            }
+            for event in &events {
+                self.dispatch(event, &mut shared)?;
+            }
+            if Instant::now() >= next_timeout {
+                self.run_all(&mut shared)?;
+            }
+            next_timeout = self.next_timeout();
+        }
+        shared.statistics.connections = self.opened;
+        Ok(statistics)
+    }
+}
+
+impl Client {
+    /// Opens one more connection; a failure counts as a failed connection.
+    fn open_next(&mut self, shared: &mut Shared<'_>) -> io::Result<()> {
+        let number = self.opened + 1;
+        if let Ok(session) = Session::connect(self.addr, number, &self.options) {
+            return self.add(session);
+        }
+        self.opened = number;
+        shared.statistics.record_close(Close::Failed);
+        let close = Close::Failed;
+        (shared.report)(Event::Closed {
+            connection: number,
+            close,
+        });
+        Ok(())
+    }
+
+    fn add(&mut self, mut session: Session) -> io::Result<()> {
+        self.opened += 1;
+        let token = Token(usize::try_from(self.opened).unwrap_or(usize::MAX));
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        let stream = session.socket.stream_mut();
+        self.poll.registry().register(stream, token, interests)?;
+        self.sessions.insert(self.opened, session);
+        Ok(())
+    }
+
+    fn dispatch(&mut self, event: &mio::event::Event, shared: &mut Shared<'_>) -> io::Result<()> {
+        if event.token() == SIGNALS {
+            return self.on_signals(shared);
+        }
+        let number = event.token().0 as u64;
+        if let Some(session) = self.sessions.get_mut(&number) {
+            session.socket.update_readiness(event.into());
+            self.run_session(number, shared)?;
+        }
+        Ok(())
+    }
+
+    /// Runs all sessions, as a timeout is due.
+    fn run_all(&mut self, shared: &mut Shared<'_>) -> io::Result<()> {
+        let deadline = self.options.deadline.map(|after| self.started + after);
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            self.stop();
+        }
+        for number in self.numbers() {
+            self.run_session(number, shared)?;
+        }
+        Ok(())
+    }
+
+    fn run_session(&mut self, number: u64, shared: &mut Shared<'_>) -> io::Result<()> {
+        let Some(session) = self.sessions.get_mut(&number) else {
+            return Ok(());
+        };
+        if !session.run(shared) {
+            return Ok(());
+        }
+        self.sessions.remove(&number);
+        let in_turn = !self.options.side_by_side && !self.stopping;
+        while in_turn && self.sessions.is_empty() && self.opened < self.options.connections {
+            self.open_next(shared)?;
+        }
+        Ok(())
+    }
+
+    fn on_signals(&mut self, shared: &mut Shared<'_>) -> io::Result<()> {
+        let pending = self
+            .signals
+            .iter_mut()
+            .any(|SignalSource(signals)| signals.pending().count() > 0);
+        if pending && self.stopping {
+            self.sessions.clear();
+        } else if pending {
+            self.stop();
+            for number in self.numbers() {
+                self.run_session(number, shared)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends no more bursts, and opens no more connections.
+    fn stop(&mut self) {
+        self.stopping = true;
+        for session in self.sessions.values_mut() {
+            session.stop();
+        }
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// When a session or the deadline is due next.
+    fn next_timeout(&self) -> Instant {
+        let sessions = self.sessions.values();
+        let next = sessions.map(|session| session.next_timeout(&self.options));
+        let deadline = self.options.deadline.filter(|_| !self.stopping);
+        let deadline = deadline.map(|after| self.started + after);
+        let far = Instant::now() + Duration::from_hours(1);
+        next.chain(deadline).min().unwrap_or(far)
+    }
+}
+
+fn validate(options: &Options) -> io::Result<()> {
+    let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    if options.line_len == 0 {
+        return invalid("line_len is 0");
+    }
+    if options.burst == 0 || options.connections == 0 || options.count == Some(0) {
+        return invalid("burst, connections or count is 0");
+    }
+    if options.timeout.is_zero() {
+        return invalid("timeout is 0");
+    }
+    Ok(())
+}

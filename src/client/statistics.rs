@@ -1,0 +1,161 @@
+//! What a client has measured.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::net::tcp_info::SegmentCounts;
+
+/// The longest round trip that is recorded, in nanoseconds: an hour.
+const LONGEST: u64 = 3_600_000_000_000;
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// The server's FIN came, this long after ours.
+    Clean(Duration),
+    /// The server's FIN came before ours.
+    Early,
+    /// The server's FIN did not come within the timeout.
+    Missing,
+    /// The connection was reset, or failed otherwise.
+    Failed,
+}
+
+/// Connections by how they ended; see [`Close`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Closes {
+    /// The server's FIN came after the client's.
+    pub clean: u64,
+    /// The server's FIN came first.
+    pub early: u64,
+    /// The server's FIN did not come.
+    pub missing: u64,
+    /// The connection was reset, or failed otherwise.
+    pub failed: u64,
+}
+
+/// What a client has sent, received and measured.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Connections established.
+    pub connections: u64,
+    /// Lines sent.
+    pub sent: u64,
+    /// Lines whose right echo came in time.
+    pub echoed: u64,
+    /// Wrong echoes: changed, reordered, repeated or unexpected.
+    pub wrong: u64,
+    /// Lines without an echo within the timeout.
+    pub lost: u64,
+    /// Lost lines whose echo came in the end.
+    pub late: u64,
+    /// Bursts whose echoes took more or fewer data segments than expected.
+    pub unexpected_segments: u64,
+    /// Segments of all connections; `None` where the platform does not count them.
+    pub segments: Option<SegmentCounts>,
+    /// Connections by how they ended.
+    pub closes: Closes,
+    /// How the last connection ended.
+    pub last_close: Option<Close>,
+    /// Round-trip times of the echoes, in nanoseconds.
+    round_trips: Histogram<u64>,
+}
+
+impl Statistics {
+    pub(crate) fn new() -> Statistics {
+        Statistics {
+            connections: 0,
+            sent: 0,
+            echoed: 0,
+            wrong: 0,
+            lost: 0,
+            late: 0,
+            unexpected_segments: 0,
+            segments: None,
+            closes: Closes::default(),
+            last_close: None,
+            round_trips: Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are valid"),
+        }
+    }
+
+    pub(crate) fn record_echo(&mut self, round_trip: Duration) {
+        self.echoed += 1;
+        let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(LONGEST);
+        self.round_trips.saturating_record(nanos);
+    }
+
+    pub(crate) fn record_close(&mut self, close: Close) {
+        self.last_close = Some(close);
+        *match close {
+            Close::Clean(_) => &mut self.closes.clean,
+            Close::Early => &mut self.closes.early,
+            Close::Missing => &mut self.closes.missing,
+            Close::Failed => &mut self.closes.failed,
+        } += 1;
+    }
+
+    pub(crate) fn record_segments(&mut self, counts: Option<SegmentCounts>) {
+        if let Some(counts) = counts {
+            self.segments.get_or_insert_default().add(counts);
+        }
+    }
+
+    /// Whether every line came back right and in time, in the expected number of
+    /// segments, and no connection failed.
+    #[must_use]
+    pub fn is_perfect(&self) -> bool {
+        let faults = self.wrong + self.lost + self.unexpected_segments + self.closes.failed;
+        self.echoed == self.sent && faults == 0
+    }
+
+    /// Round-trip times; empty before the first echo.
+    #[must_use]
+    pub fn round_trips(&self) -> RoundTrips<'_> {
+        RoundTrips(&self.round_trips)
+    }
+}
+
+/// The distribution of round-trip times, within 0.1 %.
+#[derive(Debug, Clone, Copy)]
+pub struct RoundTrips<'a>(&'a Histogram<u64>);
+
+impl RoundTrips<'_> {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The time that this fraction (0 to 1) of the round trips does not exceed: 0 for
+    /// the shortest, 0.5 for the median, 1 for the longest.
+    #[must_use]
+    pub fn quantile(&self, fraction: f64) -> Duration {
+        let nanos = if fraction <= 0.0 {
+            self.0.min()
+        } else {
+            self.0.value_at_quantile(fraction).min(self.0.max())
+        };
+        Duration::from_nanos(nanos)
+    }
+
+    /// The mean.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        Duration::from_secs_f64(self.0.mean() / 1e9)
+    }
+
+    /// The upper bounds of buckets that double, and the round trips in each.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<(Duration, u64)> {
+        let first = self.0.min().max(1).next_power_of_two();
+        let buckets = self.0.iter_log(first, 2.0);
+        let counts = buckets.map(|bucket| {
+            let bound = Duration::from_nanos(bucket.value_iterated_to() + 1);
+            (bound, bucket.count_since_last_iteration())
+        });
+        counts.collect()
+    }
+}
