@@ -20,6 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod options;
 mod pattern;
 mod session;
 mod statistics;
@@ -38,6 +39,7 @@ use crate::error::with_context;
 
 use session::{Session, Shared};
 
+pub use options::Options;
 pub use statistics::{Close, Closes, RoundTrips, Statistics};
 pub use verifier::Fault;
 
@@ -49,56 +51,6 @@ const READ_BUFFER_LEN: usize = 64 * 1024;
 
 /// Above all session numbers.
 const SIGNALS: Token = Token(usize::MAX);
-
-/// What a client sends and expects. Begin with the default and change what differs.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Options {
-    /// Bytes per line, newline included; at least 1, default 64.
-    pub line_len: usize,
-    /// What the server puts before each line; default nothing.
-    pub prefix: Vec<u8>,
-    /// Lines per connection; `None`, the default: no limit.
-    pub count: Option<u64>,
-    /// Time between two bursts, which is prolonged until the echoes of the first have
-    /// come; default 1 s.
-    pub interval: Duration,
-    /// Lines per burst, sent with one write; at least 1, the default.
-    pub burst: u64,
-    /// How long an echo, a connect and the server's FIN may take; default 2 s.
-    pub timeout: Duration,
-    /// When to stop, counted from the connect; `None`, the default: never.
-    pub deadline: Option<Duration>,
-    /// Whether to half-close after the last line, before its echo has come.
-    pub half_close: bool,
-    /// Connections; at least 1, the default.
-    pub connections: u64,
-    /// Whether connections are open side by side, rather than one after the other.
-    pub side_by_side: bool,
-    /// Whether to report the data segments of each burst's echoes.
-    pub count_segments: bool,
-    /// Data segments that an echo should take; counted if it takes more or fewer.
-    pub expected_segments: Option<u64>,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            line_len: 64,
-            prefix: Vec::new(),
-            count: None,
-            interval: Duration::from_secs(1),
-            burst: 1,
-            timeout: Duration::from_secs(2),
-            deadline: None,
-            half_close: false,
-            connections: 1,
-            side_by_side: false,
-            count_segments: true,
-            expected_segments: None,
-        }
-    }
-}
 
 /// What happens on a connection. Connections and lines count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +141,7 @@ impl Client {
     ///
     /// `InvalidInput` if an option is out of range; else that of the last address.
     pub fn connect(addrs: &[SocketAddr], options: Options) -> io::Result<Client> {
-        validate(&options)?;
+        options.validate()?;
         let mut last_error = io::Error::new(io::ErrorKind::InvalidInput, "no address");
         for &addr in addrs {
             match Session::connect(addr, 1, &options) {
@@ -377,18 +329,4 @@ impl Client {
         let far = Instant::now() + Duration::from_hours(1);
         next.chain(deadline).min().unwrap_or(far)
     }
-}
-
-fn validate(options: &Options) -> io::Result<()> {
-    let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-    if options.line_len == 0 {
-        return invalid("line_len is 0");
-    }
-    if options.burst == 0 || options.connections == 0 || options.count == Some(0) {
-        return invalid("burst, connections or count is 0");
-    }
-    if options.timeout.is_zero() {
-        return invalid("timeout is 0");
-    }
-    Ok(())
 }

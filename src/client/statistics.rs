@@ -111,6 +111,15 @@ impl Statistics {
         self.echoed == self.sent && faults == 0
     }
 
+    /// Data segments received per right echo; `None` without echoes, and where the
+    /// platform does not count segments.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio, not a count")]
+    pub fn data_segments_per_line(&self) -> Option<f64> {
+        let segments = self.segments?.data_segs_in as f64;
+        (self.echoed > 0).then(|| segments / self.echoed as f64)
+    }
+
     /// Round-trip times; empty before the first echo.
     #[must_use]
     pub fn round_trips(&self) -> RoundTrips<'_> {

@@ -1,6 +1,7 @@
 //! Compares echoes with the lines that were sent. Pure: no I/O.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::client::pattern::Pattern;
@@ -20,6 +21,17 @@ pub enum Fault {
     Changed(usize),
     /// No line was waiting for an echo.
     Unexpected,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Reordered => f.write_str("came after a later line"),
+            Fault::Repeated => f.write_str("came twice"),
+            Fault::Changed(offset) => write!(f, "differs at byte {offset}"),
+            Fault::Unexpected => f.write_str("came without a line"),
+        }
+    }
 }
 
 /// What an echo turned out to be.

@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_TIMEOUT};
 use log::LevelFilter;
 
-use crate::ping;
+use crate::ping::options::Options;
 
 const AFTER_HELP: &str = "\
 Signals:
@@ -109,7 +109,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check a line echo: send lines, compare echoes, count packets
-    Ping(ping::Options),
+    Ping(Options),
 }
 
 /// What to do instead of running the server.

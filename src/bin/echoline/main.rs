@@ -3,7 +3,6 @@
 mod cli;
 mod logger;
 mod ping;
-mod report;
 
 use std::fmt;
 use std::io::{self, Write};

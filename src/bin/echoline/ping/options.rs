@@ -1,4 +1,4 @@
-//! `echoline ping`: options, and the run of the verifying client.
+//! The command line of `echoline ping`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use echoline::HostPort;
-use echoline::client::{self, Client};
-
-use crate::report::Report;
+use echoline::client;
 
 const AFTER_HELP: &str = "\
 Exit status: 0 if every line came back right and expectations were met, 1 if not,
@@ -106,7 +104,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 
 impl Options {
     /// The addresses of the families that are wanted.
-    fn addrs(&self) -> io::Result<Vec<SocketAddr>> {
+    pub fn addrs(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addrs = self
             .addr
             .connect_addrs()
@@ -120,7 +118,8 @@ impl Options {
         Ok(addrs)
     }
 
-    fn client(&self) -> client::Options {
+    /// The options of the client.
+    pub fn client(&self) -> client::Options {
         let side_by_side = self.interval.is_zero() && self.connections > 1;
         let in_turn = self.connections > 1 && !side_by_side;
         let mut options = client::Options::default();
@@ -138,19 +137,4 @@ impl Options {
         options.expected_segments = self.expect_packets;
         options
     }
-}
-
-/// Runs the client; returns whether every expectation was met.
-///
-/// # Errors
-///
-/// If no connection can be made.
-pub fn run(options: &Options) -> io::Result<bool> {
-    let mut client = Client::connect(&options.addrs()?, options.client())?;
-    client.handle_signals()?;
-    let mut report = Report::start(options, client.addr());
-    let statistics = client.run(|event| report.event(event))?;
-    report.summary(&statistics);
-    let has_fins = !options.half_close || statistics.closes.missing == 0;
-    Ok(statistics.is_perfect() && has_fins)
 }

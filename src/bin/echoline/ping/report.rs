@@ -5,11 +5,11 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use echoline::client::{Close, Event, Fault, Statistics};
+use echoline::client::{Close, Event, Statistics};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 
-use crate::ping::Options;
+use super::json::{self, millis};
+use super::options::Options;
 
 /// Columns of the longest bar of the histogram.
 const BAR: u64 = 50;
@@ -31,10 +31,6 @@ fn print(line: Arguments<'_>) {
     if writeln!(io::stdout(), "{line}").is_err() {
         std::process::exit(1);
     }
-}
-
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }
 
 impl<'a> Report<'a> {
@@ -86,7 +82,7 @@ impl<'a> Report<'a> {
         if self.options.json {
             print(format_args!(
                 "{}",
-                json_event(event, packets, self.options.size)
+                json::event(event, packets, self.options.size)
             ));
         } else {
             self.print_text(event, packets);
@@ -109,7 +105,7 @@ impl<'a> Report<'a> {
                 round_trip,
             } => {
                 let bytes = self.options.size as usize + self.options.prefix.len();
-                let (name, time) = (name(connection, line), ms(round_trip));
+                let (name, time) = (name(connection, line), millis(round_trip));
                 let packets = packets.map_or(String::new(), |n| format!(" packets={n}"));
                 print(format_args!(
                     "{bytes} bytes from {addr}: {name} time={time:.3} ms{packets}"
@@ -125,7 +121,7 @@ impl<'a> Report<'a> {
                 line,
                 round_trip,
             } => {
-                let (name, time) = (name(connection, line), ms(round_trip));
+                let (name, time) = (name(connection, line), millis(round_trip));
                 print(format_args!(
                     "late echo from {addr}: {name} time={time:.3} ms"
                 ));
@@ -135,7 +131,7 @@ impl<'a> Report<'a> {
                 line,
                 fault,
             } => {
-                let (name, fault) = (name(connection, line), fault_text(fault));
+                let (name, fault) = (name(connection, line), fault);
                 print(format_args!("wrong echo from {addr}: {name} {fault}"));
             }
             Event::Lost { connection, line } => {
@@ -156,7 +152,7 @@ impl<'a> Report<'a> {
             progress.finish_and_clear();
         }
         if self.options.json {
-            return print(format_args!("{}", json_summary(statistics)));
+            return print(format_args!("{}", json::summary(statistics)));
         }
         print(format_args!(
             "--- {} echo statistics ---",
@@ -184,7 +180,7 @@ impl<'a> Report<'a> {
             Some(Close::Clean(after)) => {
                 print(format_args!(
                     "closed cleanly by the server in {:.1} ms",
-                    ms(after)
+                    millis(after)
                 ));
             }
             Some(Close::Early) => print(format_args!("closed by the server before the client")),
@@ -205,15 +201,6 @@ fn progress(options: &Options) -> Option<ProgressBar> {
     }
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lines, {per_sec}, {eta} left");
     Some(ProgressBar::new(total).with_style(style.ok()?))
-}
-
-fn fault_text(fault: Fault) -> String {
-    match fault {
-        Fault::Reordered => "came after a later line".into(),
-        Fault::Repeated => "came twice".into(),
-        Fault::Changed(offset) => format!("differs at byte {offset}"),
-        Fault::Unexpected => "came without a line".into(),
-    }
 }
 
 fn print_counts(statistics: &Statistics) {
@@ -244,27 +231,23 @@ fn print_counts(statistics: &Statistics) {
 fn print_round_trips(statistics: &Statistics) {
     let times = statistics.round_trips();
     if !times.is_empty() {
-        let [min, p50, p99, max] = [0.0, 0.5, 0.99, 1.0].map(|q| ms(times.quantile(q)));
-        let avg = ms(times.mean());
+        let [min, p50, p99, max] = [0.0, 0.5, 0.99, 1.0].map(|q| millis(times.quantile(q)));
+        let avg = millis(times.mean());
         print(format_args!(
             "rtt min/avg/p50/p99/max = {min:.3}/{avg:.3}/{p50:.3}/{p99:.3}/{max:.3} ms"
         ));
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a ratio with two decimals")]
-fn per_line(statistics: &Statistics) -> Option<f64> {
-    let data_in = statistics.segments?.data_segs_in as f64;
-    (statistics.echoed > 0).then(|| data_in / statistics.echoed as f64)
-}
-
 fn print_segments(statistics: &Statistics) {
     let Some(counts) = statistics.segments else {
         return;
     };
-    let each = per_line(statistics).map_or(String::new(), |each| {
-        format!(" {each:.2} data packets per echoed line;")
-    });
+    let each = statistics
+        .data_segments_per_line()
+        .map_or(String::new(), |each| {
+            format!(" {each:.2} data packets per echoed line;")
+        });
     print(format_args!(
         "packets: {} out ({} data), {} in ({} data);{each} {} retransmitted",
         counts.segs_out,
@@ -285,83 +268,6 @@ fn print_histogram(statistics: &Statistics) {
         .max(1);
     for (bound, count) in buckets {
         let bar = "#".repeat(usize::try_from(count * BAR / most).unwrap_or(0));
-        print(format_args!("< {:>9.3} ms {count:>9} {bar}", ms(bound)));
+        print(format_args!("< {:>9.3} ms {count:>9} {bar}", millis(bound)));
     }
-}
-
-fn json_event(event: Event, packets: Option<u64>, size: u32) -> Value {
-    match event {
-        Event::Echo {
-            connection,
-            line,
-            round_trip,
-        } => json!({
-            "event": "echo", "connection": connection, "line": line, "bytes": size,
-            "rtt_ms": ms(round_trip), "packets": packets,
-        }),
-        Event::Segments {
-            connection,
-            lines,
-            segments,
-        } => json!({
-            "event": "burst", "connection": connection, "lines": lines, "packets": segments,
-        }),
-        Event::Late {
-            connection,
-            line,
-            round_trip,
-        } => json!({
-            "event": "late", "connection": connection, "line": line, "rtt_ms": ms(round_trip),
-        }),
-        Event::Wrong {
-            connection,
-            line,
-            fault,
-        } => json!({
-            "event": "wrong", "connection": connection, "line": line, "fault": fault_text(fault),
-        }),
-        Event::Lost { connection, line } => json!({
-            "event": "lost", "connection": connection, "line": line,
-        }),
-        Event::Closed { connection, close } => json!({
-            "event": "closed", "connection": connection, "close": close_name(close),
-        }),
-        _ => Value::Null,
-    }
-}
-
-fn close_name(close: Close) -> &'static str {
-    match close {
-        Close::Clean(_) => "clean",
-        Close::Early => "early",
-        Close::Missing => "missing",
-        Close::Failed => "failed",
-    }
-}
-
-fn json_summary(statistics: &Statistics) -> Value {
-    let times = statistics.round_trips();
-    let quantile = |fraction| (!times.is_empty()).then(|| ms(times.quantile(fraction)));
-    let closes = &statistics.closes;
-    json!({
-        "event": "summary",
-        "connections": statistics.connections,
-        "sent": statistics.sent, "echoed": statistics.echoed, "wrong": statistics.wrong,
-        "lost": statistics.lost, "late": statistics.late,
-        "unexpected_packets": statistics.unexpected_segments,
-        "rtt_ms": {
-            "min": quantile(0.0), "avg": (!times.is_empty()).then(|| ms(times.mean())),
-            "p50": quantile(0.5), "p99": quantile(0.99), "max": quantile(1.0),
-        },
-        "packets": statistics.segments.map(|counts| json!({
-            "out": counts.segs_out, "data_out": counts.data_segs_out,
-            "in": counts.segs_in, "data_in": counts.data_segs_in,
-            "retransmitted": counts.retransmitted,
-            "data_in_per_line": per_line(statistics),
-        })),
-        "closes": {
-            "clean": closes.clean, "early": closes.early,
-            "missing": closes.missing, "failed": closes.failed,
-        },
-    })
 }

@@ -1,0 +1,90 @@
+//! The JSON form of what `echoline ping` prints: one object per line.
+
+use std::time::Duration;
+
+use echoline::client::{Close, Event, Statistics};
+use serde_json::{Value, json};
+
+/// A duration in milliseconds.
+pub fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// What happened on a connection; `packets` are the data packets of an echo.
+pub fn event(event: Event, packets: Option<u64>, size: u32) -> Value {
+    match event {
+        Event::Echo {
+            connection,
+            line,
+            round_trip,
+        } => json!({
+            "event": "echo", "connection": connection, "line": line, "bytes": size,
+            "rtt_ms": millis(round_trip), "packets": packets,
+        }),
+        Event::Segments {
+            connection,
+            lines,
+            segments,
+        } => json!({
+            "event": "burst", "connection": connection, "lines": lines, "packets": segments,
+        }),
+        Event::Late {
+            connection,
+            line,
+            round_trip,
+        } => json!({
+            "event": "late", "connection": connection, "line": line, "rtt_ms": millis(round_trip),
+        }),
+        Event::Wrong {
+            connection,
+            line,
+            fault,
+        } => json!({
+            "event": "wrong", "connection": connection, "line": line, "fault": fault.to_string(),
+        }),
+        Event::Lost { connection, line } => json!({
+            "event": "lost", "connection": connection, "line": line,
+        }),
+        Event::Closed { connection, close } => json!({
+            "event": "closed", "connection": connection, "close": close_name(close),
+        }),
+        _ => Value::Null,
+    }
+}
+
+fn close_name(close: Close) -> &'static str {
+    match close {
+        Close::Clean(_) => "clean",
+        Close::Early => "early",
+        Close::Missing => "missing",
+        Close::Failed => "failed",
+    }
+}
+
+/// The statistics at the end.
+pub fn summary(statistics: &Statistics) -> Value {
+    let times = statistics.round_trips();
+    let quantile = |fraction| (!times.is_empty()).then(|| millis(times.quantile(fraction)));
+    let closes = &statistics.closes;
+    json!({
+        "event": "summary",
+        "connections": statistics.connections,
+        "sent": statistics.sent, "echoed": statistics.echoed, "wrong": statistics.wrong,
+        "lost": statistics.lost, "late": statistics.late,
+        "unexpected_packets": statistics.unexpected_segments,
+        "rtt_ms": {
+            "min": quantile(0.0), "avg": (!times.is_empty()).then(|| millis(times.mean())),
+            "p50": quantile(0.5), "p99": quantile(0.99), "max": quantile(1.0),
+        },
+        "packets": statistics.segments.map(|counts| json!({
+            "out": counts.segs_out, "data_out": counts.data_segs_out,
+            "in": counts.segs_in, "data_in": counts.data_segs_in,
+            "retransmitted": counts.retransmitted,
+            "data_in_per_line": statistics.data_segments_per_line(),
+        })),
+        "closes": {
+            "clean": closes.clean, "early": closes.early,
+            "missing": closes.missing, "failed": closes.failed,
+        },
+    })
+}

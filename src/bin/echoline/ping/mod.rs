@@ -1,0 +1,27 @@
+//! `echoline ping`: the verifying client on the command line.
+
+mod json;
+pub mod options;
+mod report;
+
+use std::io;
+
+use echoline::client::Client;
+
+use options::Options;
+use report::Report;
+
+/// Runs the client; returns whether every expectation was met.
+///
+/// # Errors
+///
+/// If no connection can be made.
+pub fn run(options: &Options) -> io::Result<bool> {
+    let mut client = Client::connect(&options.addrs()?, options.client())?;
+    client.handle_signals()?;
+    let mut report = Report::start(options, client.addr());
+    let statistics = client.run(|event| report.event(event))?;
+    report.summary(&statistics);
+    let has_fins = !options.half_close || statistics.closes.missing == 0;
+    Ok(statistics.is_perfect() && has_fins)
+}

@@ -1,0 +1,73 @@
+//! What a client sends and expects.
+
+use std::io;
+use std::time::Duration;
+
+/// What a client sends and expects. Begin with the default and change what differs.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Bytes per line, newline included; at least 1, default 64.
+    pub line_len: usize,
+    /// What the server puts before each line; default nothing.
+    pub prefix: Vec<u8>,
+    /// Lines per connection; `None`, the default: no limit.
+    pub count: Option<u64>,
+    /// Time between two bursts, which is prolonged until the echoes of the first have
+    /// come; default 1 s.
+    pub interval: Duration,
+    /// Lines per burst, sent with one write; at least 1, the default.
+    pub burst: u64,
+    /// How long an echo, a connect and the server's FIN may take; default 2 s.
+    pub timeout: Duration,
+    /// When to stop, counted from the connect; `None`, the default: never.
+    pub deadline: Option<Duration>,
+    /// Whether to half-close after the last line, before its echo has come.
+    pub half_close: bool,
+    /// Connections; at least 1, the default.
+    pub connections: u64,
+    /// Whether connections are open side by side, rather than one after the other.
+    pub side_by_side: bool,
+    /// Whether to report the data segments of each burst's echoes.
+    pub count_segments: bool,
+    /// Data segments that an echo should take; counted if it takes more or fewer.
+    pub expected_segments: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            line_len: 64,
+            prefix: Vec::new(),
+            count: None,
+            interval: Duration::from_secs(1),
+            burst: 1,
+            timeout: Duration::from_secs(2),
+            deadline: None,
+            half_close: false,
+            connections: 1,
+            side_by_side: false,
+            count_segments: true,
+            expected_segments: None,
+        }
+    }
+}
+
+impl Options {
+    /// # Errors
+    ///
+    /// `InvalidInput` for the first option that is out of range.
+    pub(crate) fn validate(&self) -> io::Result<()> {
+        let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        if self.line_len == 0 {
+            return invalid("line_len is 0");
+        }
+        if self.burst == 0 || self.connections == 0 || self.count == Some(0) {
+            return invalid("burst, connections or count is 0");
+        }
+        if self.timeout.is_zero() {
+            return invalid("timeout is 0");
+        }
+        Ok(())
+    }
+}
