@@ -2,18 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::exchange::Exchange;
-use crate::load::Load;
-use crate::process::Process;
-use crate::servers::Server;
+use echoline::client::{Client, Options};
 
-const PING_PONG: Exchange = Exchange {
-    connections: 1,
-    lines: 1,
-    line_len: 16,
-};
+use crate::process::{Process, TIMEOUT};
+use crate::servers::Server;
 
 /// Instructions per ping-pong line of 16 bytes: the difference between 11,000
 /// and 1,000 lines, so that start and stop do not count.
@@ -28,11 +23,7 @@ fn count(server: &Server, lines: u64) -> io::Result<u64> {
     let out = format!("--callgrind-out-file={profile}");
     let wrapper = ["valgrind", "--tool=callgrind", &out];
     let mut process = Process::start_under(&wrapper, server)?;
-    let mut load = Load::connect(process.addr, PING_PONG)?;
-    for _ in 0..lines {
-        load.run(Duration::ZERO, false, || {})?;
-    }
-    drop(load);
+    ping_pong(process.addr, lines)?;
     process.stop()?;
     let text = fs::read_to_string(&profile)?;
     fs::remove_file(&profile)?;
@@ -40,4 +31,20 @@ fn count(server: &Server, lines: u64) -> io::Result<u64> {
     total
         .and_then(|total| total.trim().parse().ok())
         .ok_or_else(|| io::Error::other("no total in the output of callgrind"))
+}
+
+/// Sends so many lines of 16 bytes, one after the other.
+fn ping_pong(addr: SocketAddr, lines: u64) -> io::Result<()> {
+    let mut options = Options::default();
+    options.line_len = 16;
+    options.count = Some(lines);
+    options.interval = Duration::ZERO;
+    options.timeout = TIMEOUT;
+    options.count_segments = false;
+    let statistics = Client::connect(&[addr], options)?.run(|_| {})?;
+    if statistics.is_perfect() {
+        Ok(())
+    } else {
+        Err(io::Error::other("an echo is wrong or lost"))
+    }
 }

@@ -3,7 +3,6 @@
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use echoline::client::{Close, Event, Statistics};
 use indicatif::{ProgressBar, ProgressStyle};
