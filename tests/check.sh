@@ -8,16 +8,20 @@ cd "$(dirname "$0")/.."
 
 # command -> the Debian package that has it
 declare -A tools=(
+    [crystal]=crystal
     [ethtool]=ethtool
     [ip]=iproute2
     [nc.openbsd]=netcat-openbsd
+    [ncat]=ncat
     [nft]=nftables
     [python3]=python3
+    [socat]=socat
     [ss]=iproute2
     [strace]=strace
     [tcpdump]=tcpdump
     [unshare]=util-linux
     [valgrind]=valgrind
+    [xinetd]=xinetd
 )
 missing=()
 for tool in "${!tools[@]}"; do
