@@ -39,8 +39,11 @@
 //!
 //! # Features
 //!
-//! `cli` (default) is for the `echoline` binary: command line and logger. A library
-//! user turns it off with `default-features = false`.
+//! - `cli` (default) is for the `echoline` binary: command line and logger. A library
+//!   user turns it off with `default-features = false`. It includes `client`.
+//! - `client` adds `echoline::client`, which sends lines to any line echo server,
+//!   compares the echoes, and counts their segments. `echoline ping` prints its results
+//!   ([docs/ping.md][ping]).
 //!
 //! # Platforms
 //!
@@ -50,6 +53,7 @@
 //! effort there.
 //!
 //! [behaviour]: https://docs.rs/crate/echoline/latest/source/docs/behaviour.md
+//! [ping]: https://docs.rs/crate/echoline/latest/source/docs/ping.md
 //! [reliability]: https://docs.rs/crate/echoline/latest/source/docs/reliability.md
 
 mod address;
