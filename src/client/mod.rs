@@ -116,7 +116,7 @@ pub struct Client {
     addr: SocketAddr,
     options: Options,
     sessions: BTreeMap<u64, Session>,
-    /// Connections opened so far.
+    /// Connections opened so far, failed ones included.
     opened: u64,
     started: Instant,
     signals: Option<SignalSource>,
@@ -195,6 +195,7 @@ impl Client {
     /// If polling fails.
     pub fn run(mut self, mut report: impl FnMut(Event)) -> io::Result<Statistics> {
         let mut statistics = Statistics::new();
+        statistics.connections = 1;
         let options = self.options.clone();
         let mut shared = Shared {
             options: &options,
@@ -221,7 +222,6 @@ impl Client {
             }
             next_timeout = self.next_timeout();
         }
-        shared.statistics.connections = self.opened;
         Ok(statistics)
     }
 }
@@ -231,6 +231,7 @@ impl Client {
     fn open_next(&mut self, shared: &mut Shared<'_>) -> io::Result<()> {
         let number = self.opened + 1;
         if let Ok(session) = Session::connect(self.addr, number, &self.options) {
+            shared.statistics.connections += 1;
             return self.add(session);
         }
         self.opened = number;

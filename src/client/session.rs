@@ -265,6 +265,9 @@ impl Session {
 
     /// Counts what is left: lost lines, segments, and the close.
     fn end(&mut self, close: Close, shared: &mut Shared<'_>) {
+        if self.verifier.outstanding() == 0 && std::mem::take(&mut self.burst_in_flight) {
+            self.count_segments(shared);
+        }
         self.give_up_older_than(Some(Instant::now()), shared);
         shared
             .statistics

@@ -62,6 +62,9 @@ pub struct Statistics {
     pub last_close: Option<Close>,
     /// Round-trip times of the echoes, in nanoseconds.
     round_trips: Histogram<u64>,
+    /// The shortest and the longest of them, which the histogram rounds.
+    shortest: Duration,
+    longest: Duration,
 }
 
 impl Statistics {
@@ -77,6 +80,8 @@ impl Statistics {
             segments: None,
             closes: Closes::default(),
             last_close: None,
+            shortest: Duration::MAX,
+            longest: Duration::ZERO,
             round_trips: Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are valid"),
         }
     }
@@ -85,6 +90,8 @@ impl Statistics {
         self.echoed += 1;
         let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(LONGEST);
         self.round_trips.saturating_record(nanos);
+        self.shortest = self.shortest.min(round_trip);
+        self.longest = self.longest.max(round_trip);
     }
 
     pub(crate) fn record_close(&mut self, close: Close) {
@@ -104,10 +111,11 @@ impl Statistics {
     }
 
     /// Whether every line came back right and in time, in the expected number of
-    /// segments, and no connection failed.
+    /// segments, and no connection failed or was closed by the server first.
     #[must_use]
     pub fn is_perfect(&self) -> bool {
-        let faults = self.wrong + self.lost + self.unexpected_segments + self.closes.failed;
+        let closes = self.closes.early + self.closes.failed;
+        let faults = self.wrong + self.lost + self.unexpected_segments + closes;
         self.echoed == self.sent && faults == 0
     }
 
@@ -123,44 +131,47 @@ impl Statistics {
     /// Round-trip times; empty before the first echo.
     #[must_use]
     pub fn round_trips(&self) -> RoundTrips<'_> {
-        RoundTrips(&self.round_trips)
+        RoundTrips(self)
     }
 }
 
-/// The distribution of round-trip times, within 0.1 %.
+/// The distribution of round-trip times, within 0.1 %; its ends are exact.
 #[derive(Debug, Clone, Copy)]
-pub struct RoundTrips<'a>(&'a Histogram<u64>);
+pub struct RoundTrips<'a>(&'a Statistics);
 
 impl RoundTrips<'_> {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.round_trips.is_empty()
     }
 
     /// The time that this fraction (0 to 1) of the round trips does not exceed: 0 for
     /// the shortest, 0.5 for the median, 1 for the longest.
     #[must_use]
     pub fn quantile(&self, fraction: f64) -> Duration {
-        let nanos = if fraction <= 0.0 {
-            self.0.min()
-        } else {
-            self.0.value_at_quantile(fraction).min(self.0.max())
-        };
-        Duration::from_nanos(nanos)
+        if self.is_empty() {
+            return Duration::ZERO;
+        }
+        if fraction <= 0.0 {
+            return self.0.shortest;
+        }
+        let nanos = self.0.round_trips.value_at_quantile(fraction);
+        Duration::from_nanos(nanos).clamp(self.0.shortest, self.0.longest)
     }
 
     /// The mean.
     #[must_use]
     pub fn mean(&self) -> Duration {
-        Duration::from_secs_f64(self.0.mean() / 1e9)
+        Duration::from_secs_f64(self.0.round_trips.mean() / 1e9)
     }
 
     /// The upper bounds of buckets that double, and the round trips in each.
     #[must_use]
     pub fn buckets(&self) -> Vec<(Duration, u64)> {
-        let first = self.0.min().max(1).next_power_of_two();
-        let buckets = self.0.iter_log(first, 2.0);
+        let times = &self.0.round_trips;
+        let first = times.min().max(1).next_power_of_two();
+        let buckets = times.iter_log(first, 2.0);
         let counts = buckets.map(|bucket| {
             let bound = Duration::from_nanos(bucket.value_iterated_to() + 1);
             (bound, bucket.count_since_last_iteration())

@@ -6,19 +6,20 @@ use echoline::client::{Close, Event, Statistics};
 use serde_json::{Value, json};
 
 /// A duration in milliseconds.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
 pub fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
+    duration.as_nanos() as f64 / 1e6
 }
 
 /// What happened on a connection; `packets` are the data packets of an echo.
-pub fn event(event: Event, packets: Option<u64>, size: u32) -> Value {
+pub fn event(event: Event, packets: Option<u64>, bytes: u64) -> Value {
     match event {
         Event::Echo {
             connection,
             line,
             round_trip,
         } => json!({
-            "event": "echo", "connection": connection, "line": line, "bytes": size,
+            "event": "echo", "connection": connection, "line": line, "bytes": bytes,
             "rtt_ms": millis(round_trip), "packets": packets,
         }),
         Event::Segments {

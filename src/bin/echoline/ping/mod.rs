@@ -17,6 +17,8 @@ use report::Report;
 ///
 /// If no connection can be made.
 pub fn run(options: &Options) -> io::Result<bool> {
+    // Without it, connections above the soft limit fail, and are counted so.
+    let _ = echoline::raise_fd_limit();
     let mut client = Client::connect(&options.addrs()?, options.client())?;
     client.handle_signals()?;
     let mut report = Report::start(options, client.addr());

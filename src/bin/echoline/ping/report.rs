@@ -1,6 +1,6 @@
 //! What `echoline ping` prints: each echo, and the summary, as text or JSON.
 
-use std::fmt::Arguments;
+use std::fmt::{self, Arguments};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 
@@ -25,6 +25,16 @@ pub struct Report<'a> {
     echoed: u64,
 }
 
+/// A count and its noun: "1 line", "2 lines".
+struct Count(u64, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Count(count, noun) = self;
+        write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
+    }
+}
+
 /// Prints a line. A closed pipe ends the program: nothing reads its output.
 fn print(line: Arguments<'_>) {
     if writeln!(io::stdout(), "{line}").is_err() {
@@ -35,8 +45,8 @@ fn print(line: Arguments<'_>) {
 impl<'a> Report<'a> {
     pub fn start(options: &'a Options, addr: SocketAddr) -> Report<'a> {
         if !options.json {
-            let (name, size) = (&options.addr, options.size);
-            print(format_args!("PING {name} ({addr}): lines of {size} bytes"));
+            let (name, size) = (&options.addr, Count(options.size.into(), "byte"));
+            print(format_args!("PING {name} ({addr}): lines of {size}"));
         }
         Report {
             options,
@@ -70,10 +80,10 @@ impl<'a> Report<'a> {
                 return;
             }
         }
-        if let (Event::Echo { .. }, 1) = (event, self.options.burst) {
-            self.pending = Some(event);
-        } else {
-            self.print_event(event, None);
+        match (event, self.options.burst) {
+            (Event::Echo { .. }, 1) => self.pending = Some(event),
+            (Event::Segments { .. }, 1) => {} // Without an echo to print them beside.
+            _ => self.print_event(event, None),
         }
     }
 
@@ -81,11 +91,16 @@ impl<'a> Report<'a> {
         if self.options.json {
             print(format_args!(
                 "{}",
-                json::event(event, packets, self.options.size)
+                json::event(event, packets, self.echo_len())
             ));
         } else {
             self.print_text(event, packets);
         }
+    }
+
+    /// Bytes of an echo, prefix included.
+    fn echo_len(&self) -> u64 {
+        u64::from(self.options.size) + self.options.prefix.len() as u64
     }
 
     fn print_text(&self, event: Event, packets: Option<u64>) {
@@ -103,11 +118,11 @@ impl<'a> Report<'a> {
                 line,
                 round_trip,
             } => {
-                let bytes = self.options.size as usize + self.options.prefix.len();
+                let bytes = Count(self.echo_len(), "byte");
                 let (name, time) = (name(connection, line), millis(round_trip));
                 let packets = packets.map_or(String::new(), |n| format!(" packets={n}"));
                 print(format_args!(
-                    "{bytes} bytes from {addr}: {name} time={time:.3} ms{packets}"
+                    "{bytes} from {addr}: {name} time={time:.3} ms{packets}"
                 ));
             }
             Event::Segments {
@@ -204,26 +219,24 @@ fn progress(options: &Options) -> Option<ProgressBar> {
 
 fn print_counts(statistics: &Statistics) {
     let Statistics {
-        sent,
         echoed,
         wrong,
         lost,
         late,
         ..
     } = statistics;
+    let sent = Count(statistics.sent, "line");
     let late = if *late > 0 {
         format!(" ({late} came late)")
     } else {
         String::new()
     };
     print(format_args!(
-        "{sent} lines sent, {echoed} echoed, {wrong} wrong, {lost} lost{late}"
+        "{sent} sent, {echoed} echoed, {wrong} wrong, {lost} lost{late}"
     ));
     if statistics.unexpected_segments > 0 {
-        let times = statistics.unexpected_segments;
-        print(format_args!(
-            "unexpected number of data packets {times} times"
-        ));
+        let times = Count(statistics.unexpected_segments, "time");
+        print(format_args!("unexpected number of data packets {times}"));
     }
 }
 
@@ -267,6 +280,7 @@ fn print_histogram(statistics: &Statistics) {
         .max(1);
     for (bound, count) in buckets {
         let bar = "#".repeat(usize::try_from(count * BAR / most).unwrap_or(0));
-        print(format_args!("< {:>9.3} ms {count:>9} {bar}", millis(bound)));
+        let line = format!("< {:>9.3} ms {count:>9} {bar}", millis(bound));
+        print(format_args!("{}", line.trim_end()));
     }
 }
