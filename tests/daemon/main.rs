@@ -18,6 +18,7 @@ mod log;
 mod memory;
 mod nc;
 mod packets;
+mod ping;
 mod ping_servers;
 mod shutdown;
 mod signals;

@@ -162,18 +162,28 @@ impl Daemon {
         process::fd_count(self.pid())
     }
 
-    /// Sockets of the server's port in state `CLOSE_WAIT` (08 in `/proc/net/tcp`,
-    /// `include/net/tcp_states.h`).
+    /// Sockets of the server's port in state `CLOSE_WAIT`.
     pub fn close_wait_sockets(&self) -> usize {
+        self.sockets_in_state("08")
+    }
+
+    /// Sockets of the server's port in state `ESTABLISHED`, accepted or not.
+    pub fn established_sockets(&self) -> usize {
+        self.sockets_in_state("01")
+    }
+
+    /// Sockets of the server's port by their state in `/proc/net/tcp`
+    /// (`include/net/tcp_states.h`).
+    fn sockets_in_state(&self, state: &str) -> usize {
         let port = format!(":{:04X}", self.addr.port());
-        let is_close_wait = |line: &&str| {
+        let is_wanted = |line: &&str| {
             let fields: Vec<_> = line.split_whitespace().collect();
-            fields[1].ends_with(&port) && fields[3] == "08"
+            fields[1].ends_with(&port) && fields[3] == state
         };
         ["/proc/net/tcp", "/proc/net/tcp6"]
             .iter()
             .filter_map(|table| fs::read_to_string(table).ok())
-            .map(|table| table.lines().skip(1).filter(is_close_wait).count())
+            .map(|table| table.lines().skip(1).filter(is_wanted).count())
             .sum()
     }
 

@@ -1,0 +1,58 @@
+//! Several connections, in turn or side by side.
+
+use rustix::process::Signal;
+
+use super::ping;
+use super::program::Ping;
+use crate::support::daemon::Daemon;
+use crate::support::deadline::wait_until;
+
+#[test]
+fn connections_in_turn_have_one_line_each() {
+    let daemon = Daemon::start();
+    let finished = ping(daemon.addr, "--connections 3").assert_exits(0);
+    for number in 1..=3 {
+        let part = format!(": connection={number} line=1 time=");
+        assert!(finished.stdout.contains(&part), "{finished:?}");
+    }
+    finished
+        .assert_prints("3 lines sent, 3 echoed, 0 wrong, 0 lost\n")
+        .assert_prints(
+            "3 connections: 3 closed cleanly by the server, 0 closed early, \
+             0 not closed within 2 s, 0 failed\n",
+        );
+    assert_eq!(accepted_alone(&daemon), 3);
+}
+
+#[test]
+fn connections_in_turn_have_as_many_lines_as_the_count_says() {
+    let daemon = Daemon::start();
+    ping(daemon.addr, "--connections 3 -c 2 -i 0.001")
+        .assert_exits(0)
+        .assert_prints("6 lines sent, 6 echoed, 0 wrong, 0 lost\n");
+    assert_eq!(accepted_alone(&daemon), 3);
+}
+
+/// The server is stopped until all connections wait in its backlog.
+#[test]
+fn connections_without_an_interval_are_open_side_by_side() {
+    let daemon = Daemon::start();
+    daemon.signal(Signal::STOP);
+    let running = Ping::spawn(daemon.addr, "--connections 20 -i 0 -c 5 -W 60");
+    wait_until("20 connections", || daemon.established_sockets() == 20);
+    daemon.signal(Signal::CONT);
+    running
+        .wait_for_exit()
+        .assert_exits(0)
+        .assert_prints("100 lines sent, 100 echoed, 0 wrong, 0 lost\n")
+        .assert_prints("; 1.00 data packets per echoed line; ")
+        .assert_prints("20 connections: 20 closed cleanly by the server, ");
+    daemon.wait_for_record("(20 open)");
+}
+
+/// Connections that were the only open one when they were accepted.
+fn accepted_alone(daemon: &Daemon) -> usize {
+    daemon.wait_for_closed(3);
+    let is_alone = |line: &&String| line.contains("connected (1 open)");
+    daemon.log().iter().filter(is_alone).count()
+}

@@ -1,0 +1,107 @@
+//! The printed text, with the figures that differ from run to run replaced.
+
+use super::ping;
+use super::program::{Finished, Ping};
+use crate::support::daemon::Daemon;
+
+/// Replaces the server's address, times, and packet totals, which depend on ACKs.
+fn without_figures(finished: &Finished, addr: &str) -> String {
+    let text = finished.stdout.replace(addr, "ADDR");
+    let lines = text.lines().map(|line| {
+        let words: Vec<_> = line.split(' ').collect();
+        let replaced = (0..words.len()).map(|i| {
+            let before = if i == 0 { "" } else { words[i - 1] };
+            without_figure(before, words[i], words.get(i + 1).copied())
+        });
+        replaced.collect::<Vec<_>>().join(" ") + "\n"
+    });
+    lines.collect()
+}
+
+/// A word, unless it is a time or a total number of packets.
+fn without_figure(before: &str, word: &str, after: Option<&str>) -> String {
+    let is_total = matches!(after, Some("out" | "in")) && before != "closed";
+    match (word.split_once('='), after) {
+        (Some(("time", _)), _) => "time=T".into(),
+        (None, Some("ms")) if word.contains('/') => "T/T/T/T/T".into(),
+        (None, Some("ms")) => "T".into(),
+        _ if is_total && word.parse::<u64>().is_ok() => "N".into(),
+        _ => word.into(),
+    }
+}
+
+#[test]
+fn each_echo_and_the_statistics_are_printed_as_documented() {
+    let daemon = Daemon::start();
+    let finished = ping(daemon.addr, "-c 2 -i 0").assert_exits(0);
+    let expected = "\
+PING ADDR (ADDR): lines of 64 bytes
+64 bytes from ADDR: line=1 time=T ms packets=1
+64 bytes from ADDR: line=2 time=T ms packets=1
+--- ADDR echo statistics ---
+2 lines sent, 2 echoed, 0 wrong, 0 lost
+rtt min/avg/p50/p99/max = T/T/T/T/T ms
+packets: N out (2 data), N in (2 data); 1.00 data packets per echoed line; 0 retransmitted
+closed cleanly by the server in T ms
+";
+    assert_eq!(
+        without_figures(&finished, &daemon.addr.to_string()),
+        expected
+    );
+}
+
+#[test]
+fn a_burst_is_printed_after_its_echoes() {
+    let daemon = Daemon::start();
+    let finished = ping(daemon.addr, "-c 2 --burst 2").assert_exits(0);
+    let expected = "\
+PING ADDR (ADDR): lines of 64 bytes
+64 bytes from ADDR: line=1 time=T ms
+64 bytes from ADDR: line=2 time=T ms
+burst of 2 lines: packets=1
+--- ADDR echo statistics ---
+2 lines sent, 2 echoed, 0 wrong, 0 lost
+rtt min/avg/p50/p99/max = T/T/T/T/T ms
+packets: N out (1 data), N in (1 data); 0.50 data packets per echoed line; 0 retransmitted
+closed cleanly by the server in T ms
+";
+    assert_eq!(
+        without_figures(&finished, &daemon.addr.to_string()),
+        expected
+    );
+}
+
+/// The name is that of the command line; the address is the one that accepted.
+#[test]
+fn a_family_can_be_chosen_for_localhost() {
+    let daemon = Daemon::start_with(&["--listen", "[::1]:0"]);
+    let v6 = daemon.listen_addr("[::1]");
+    for (option, addr) in [("-4", daemon.addr), ("-6", v6)] {
+        let name = format!("localhost:{}", addr.port());
+        let options = format!("{option} -c 1");
+        let finished = Ping::spawn_at(&name, &options).wait_for_exit();
+        finished
+            .assert_exits(0)
+            .assert_prints(&format!("PING {name} ({addr}): lines of 64 bytes\n"))
+            .assert_prints(&format!("64 bytes from {addr}: line=1 time="))
+            .assert_prints(&format!("--- {name} echo statistics ---\n"));
+    }
+}
+
+#[test]
+fn a_histogram_counts_every_echo() {
+    let daemon = Daemon::start();
+    let finished = ping(daemon.addr, "-c 100 -i 0 -q --histogram").assert_exits(0);
+    let (mut total, mut longest) = (0, 0);
+    for bucket in finished.stdout.lines().filter_map(|l| l.strip_prefix("< ")) {
+        let (_bound, rest) = bucket.split_once(" ms ").expect("an upper bound");
+        let (count, bar) = rest
+            .trim_start()
+            .split_once(' ')
+            .expect("a count and a bar");
+        total += count.parse::<u64>().unwrap();
+        assert!(bar.chars().all(|c| c == '#'), "{bucket}");
+        longest = longest.max(bar.len());
+    }
+    assert_eq!((total, longest), (100, 50), "{finished:?}");
+}
