@@ -38,6 +38,24 @@ fn two_packets_per_line_are_against_an_expectation_of_one() {
         .assert_exits(0);
 }
 
+#[test]
+fn the_packets_of_an_echo_with_a_fin_are_counted() {
+    let answer_with_fin = || {
+        FaultyServer::start(|mut peer| {
+            let line = peer.line();
+            peer.send_with_fin(&line);
+        })
+    };
+    answer_with_fin()
+        .ping("-c 1 --expect-packets 1")
+        .assert_exits(0)
+        .assert_prints(" ms packets=1\n");
+    answer_with_fin()
+        .ping("-c 1 --expect-packets 2")
+        .assert_exits(1)
+        .assert_prints("unexpected number of data packets 1 times\n");
+}
+
 /// A server that reads a burst of `N` lines and ping's FIN, sends `answer`, and closes.
 fn answer_burst<const N: usize>(answer: fn([Vec<u8>; N]) -> Vec<u8>) -> FaultyServer {
     FaultyServer::start(move |mut peer| {
