@@ -56,3 +56,15 @@ fn accepted_alone(daemon: &Daemon) -> usize {
     let is_alone = |line: &&String| line.contains("connected (1 open)");
     daemon.log().iter().filter(is_alone).count()
 }
+
+/// The daemon closes each connection above the limit of one per address. Whether ping has
+/// sent a line before the FIN comes depends on timing.
+#[test]
+fn connections_that_the_server_refuses_fail() {
+    let daemon = Daemon::start_with(&["--max-per-ip", "1"]);
+    let _first = daemon.connect_accepted();
+    ping(daemon.addr, "--connections 3 -W 30")
+        .assert_exits(1)
+        .assert_prints(", 0 echoed, 0 wrong, ")
+        .assert_prints("3 connections: 0 closed cleanly by the server, ");
+}

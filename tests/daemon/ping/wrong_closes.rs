@@ -33,6 +33,42 @@ fn a_server_that_never_closes_fails_a_half_closing_ping() {
 }
 
 #[test]
+fn a_server_that_closes_between_lines_is_named() {
+    let server = FaultyServer::start(|mut peer| {
+        let line = peer.line();
+        peer.send(&line);
+    });
+    server
+        .ping("-c 3 -i 1000")
+        .assert_exits(1)
+        .assert_prints("1 lines sent, 1 echoed, 0 wrong, 0 lost\n")
+        .assert_prints("closed by the server before the client\n");
+}
+
+/// An endless ping fails too: the server has ended it.
+#[test]
+fn a_server_that_closes_an_endless_ping_is_named() {
+    let server = FaultyServer::start(|mut peer| {
+        let line = peer.line();
+        peer.send(&line);
+    });
+    server
+        .ping("-i 1000")
+        .assert_exits(1)
+        .assert_prints("closed by the server before the client\n");
+}
+
+/// Its FIN may come before or after ping's.
+#[test]
+fn a_server_that_closes_after_the_last_line_is_right() {
+    let server = FaultyServer::start(|mut peer| {
+        let line = peer.line();
+        peer.send_with_fin(&line);
+    });
+    server.ping("-c 1").assert_exits(0);
+}
+
+#[test]
 fn a_server_that_closes_instead_of_answering_loses_the_line() {
     let server = FaultyServer::start(|mut peer| drop(peer.line()));
     server
