@@ -1,5 +1,6 @@
 //! The printed text, with the figures that differ from run to run replaced.
 
+use super::faulty_server::FaultyServer;
 use super::ping;
 use super::program::{Finished, Ping};
 use crate::support::daemon::Daemon;
@@ -69,6 +70,34 @@ closed cleanly by the server in T ms
         without_figures(&finished, &daemon.addr.to_string()),
         expected
     );
+}
+
+#[test]
+fn a_burst_of_one_line_is_one_line() {
+    let daemon = Daemon::start();
+    ping(daemon.addr, "-c 3 -i 0 --burst 2")
+        .assert_exits(0)
+        .assert_prints("\nburst of 2 lines: packets=1\n")
+        .assert_prints("\nburst of 1 line: packets=1\n");
+}
+
+#[test]
+fn a_lost_line_is_printed_as_documented() {
+    let server = FaultyServer::start(|mut peer| {
+        peer.answer_lines(|_, _| ());
+        peer.hold();
+    });
+    let addr = server.addr.to_string();
+    let finished = server.ping("-c 1 -W 0.2").assert_exits(1);
+    let expected = "\
+PING ADDR (ADDR): lines of 64 bytes
+no echo from ADDR: line=1
+--- ADDR echo statistics ---
+1 lines sent, 0 echoed, 0 wrong, 1 lost
+packets: N out (1 data), N in (0 data); 0 retransmitted
+not closed by the server within 0.2 s
+";
+    assert_eq!(without_figures(&finished, &addr), expected);
 }
 
 /// The name is that of the command line; the address is the one that accepted.
