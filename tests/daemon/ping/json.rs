@@ -43,6 +43,15 @@ fn each_echo_is_an_object() {
 }
 
 #[test]
+fn the_bytes_of_an_echo_include_the_prefix() {
+    let server = FaultyServer::start(|mut peer| {
+        peer.answer_lines(|peer, line| peer.send(&[b"echo:".to_vec(), line].concat()));
+    });
+    let finished = server.ping("-c 1 --json --prefix echo:").assert_exits(0);
+    assert_eq!(objects(&finished)[0]["bytes"], 69);
+}
+
+#[test]
 fn the_summary_object_has_the_numbers() {
     let daemon = Daemon::start();
     let objects = objects(&ping(daemon.addr, "-c 3 -i 0 --json -q").assert_exits(0));
