@@ -2,22 +2,29 @@
 
 use std::io::Write;
 use std::net::Shutdown;
+use std::time::Duration;
 
+use echoline::client::{Client, Options};
 use socket2::SockRef;
 
 use crate::support::clients::{
     echo, read_exactly, read_to_end, received_nothing, send_and_read_to_end,
 };
 use crate::support::daemon::Daemon;
+use crate::support::deadline::DEADLINE;
 
 #[test]
 fn interactive_lines_come_back_one_by_one() {
     for args in [&[][..], &["--busy-poll", "500"]] {
         let daemon = Daemon::start_with(args);
-        let client = daemon.connect();
-        for i in 0..100 {
-            echo(&client, format!("line {i}\n").as_bytes());
-        }
+        let mut options = Options::default();
+        options.count = Some(100);
+        options.interval = Duration::ZERO;
+        options.timeout = DEADLINE;
+        let client = Client::connect(&[daemon.addr], options).unwrap();
+        let statistics = client.run(|_| ()).unwrap();
+        assert_eq!((statistics.sent, statistics.echoed), (100, 100));
+        assert!(statistics.is_perfect(), "{statistics:?}");
     }
 }
 

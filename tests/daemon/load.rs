@@ -4,29 +4,42 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::support::clients::{echo, read_exactly};
+use echoline::client::{Client, Close, Event, Options};
+
+use crate::support::clients::echo;
 use crate::support::daemon::Daemon;
 use crate::support::deadline::DEADLINE;
 
 const MIB: usize = 1 << 20;
 
+/// Each client sends three lines, the next when the echo of the last has come. No client
+/// sends its second line until the server has accepted all.
 #[test]
 fn five_hundred_clients_at_once_are_all_served() {
     let daemon = Daemon::start();
-    let clients = daemon.connect_many(500);
-    daemon.wait_for_record("(500 open)");
-    for round in 0..3 {
-        for (i, mut client) in clients.iter().enumerate() {
-            writeln!(client, "client {i} round {round}").unwrap();
+    let mut options = Options::default();
+    options.connections = 500;
+    options.side_by_side = true;
+    options.count = Some(3);
+    options.interval = Duration::ZERO;
+    options.timeout = DEADLINE;
+    let client = Client::connect(&[daemon.addr], options).unwrap();
+    let mut echoes = vec![0; 500];
+    let statistics = client.run(|event| match event {
+        Event::Echo { connection, .. } => {
+            daemon.wait_for_record("(500 open)");
+            echoes[usize::try_from(connection).unwrap() - 1] += 1;
         }
-        for (i, client) in clients.iter().enumerate() {
-            let expected = format!("client {i} round {round}\n");
-            let echoed = read_exactly(client, expected.len());
-            assert_eq!(echoed, expected.as_bytes());
-        }
-    }
+        Event::Segments { .. } => {}
+        Event::Closed { close, .. } => assert!(matches!(close, Close::Clean(_)), "{close:?}"),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(echoes, [3; 500]);
+    let statistics = statistics.unwrap();
+    assert_eq!((statistics.sent, statistics.echoed), (1500, 1500));
+    assert!(statistics.is_perfect(), "{statistics:?}");
 }
 
 #[test]
