@@ -116,7 +116,7 @@ fn unknown_and_conflicting_options_are_usage_errors() {
     assert_fails(
         &["3000"],
         2,
-        &format!("unexpected argument '3000' found {see}"),
+        &format!("unrecognized subcommand '3000' {see}"),
     );
     let why = "the argument '--quiet' cannot be used with '--verbose...'";
     assert_fails(&["-q", "-v"], 2, &format!("{why} {see}"));
