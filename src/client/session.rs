@@ -96,6 +96,9 @@ impl Session {
             Ok(Some(close)) => close,
             Err(_) => Close::Failed,
         };
+        if close == Close::Early && !self.is_last_burst(shared.options) {
+            shared.statistics.incomplete += 1;
+        }
         self.end(close, shared);
         true
     }

@@ -54,6 +54,8 @@ pub struct Statistics {
     pub late: u64,
     /// Bursts whose echoes took more or fewer data segments than expected.
     pub unexpected_segments: u64,
+    /// Connections that the server closed while lines were left to send.
+    pub incomplete: u64,
     /// Segments of all connections; `None` where the platform does not count them.
     pub segments: Option<SegmentCounts>,
     /// Connections by how they ended.
@@ -77,6 +79,7 @@ impl Statistics {
             lost: 0,
             late: 0,
             unexpected_segments: 0,
+            incomplete: 0,
             segments: None,
             closes: Closes::default(),
             last_close: None,
@@ -111,10 +114,10 @@ impl Statistics {
     }
 
     /// Whether every line came back right and in time, in the expected number of
-    /// segments, and no connection failed or was closed by the server first.
+    /// segments, and no connection failed or ended before its last line.
     #[must_use]
     pub fn is_perfect(&self) -> bool {
-        let closes = self.closes.early + self.closes.failed;
+        let closes = self.incomplete + self.closes.failed;
         let faults = self.wrong + self.lost + self.unexpected_segments + closes;
         self.echoed == self.sent && faults == 0
     }

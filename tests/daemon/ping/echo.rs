@@ -29,7 +29,8 @@ fn a_thousand_lines_take_one_data_packet_each() {
 fn lines_of_every_size_come_back_whole() {
     for size in [1, 2, 64, 65536] {
         in_both_modes(&format!("-c 5 -i 0 -s {size}"), |finished| {
-            let start = format!("{size} bytes from 127.0.0.1:");
+            let s = if size == 1 { "" } else { "s" };
+            let start = format!("{size} byte{s} from 127.0.0.1:");
             assert_eq!(finished.count_lines(&start), 5, "{finished:?}");
             let expected = "5 lines sent, 5 echoed, 0 wrong, 0 lost\n";
             assert!(finished.stdout.contains(expected), "{finished:?}");
@@ -43,7 +44,7 @@ fn a_line_above_the_line_limit_of_the_server_is_lost() {
     let daemon = Daemon::start();
     ping(daemon.addr, "-c 1 -s 65537 -W 30")
         .assert_exits(1)
-        .assert_prints("1 lines sent, 0 echoed, 0 wrong, 1 lost\n");
+        .assert_prints("1 line sent, 0 echoed, 0 wrong, 1 lost\n");
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn an_interrupt_prints_the_statistics() {
     running
         .wait_for_exit()
         .assert_exits(0)
-        .assert_prints("1 lines sent, 1 echoed, 0 wrong, 0 lost\n")
+        .assert_prints("1 line sent, 1 echoed, 0 wrong, 0 lost\n")
         .assert_prints("closed cleanly by the server in ");
 }
 
@@ -55,7 +55,7 @@ fn an_interrupt_waits_for_the_echo_of_the_last_line() {
     running
         .wait_for_exit()
         .assert_exits(0)
-        .assert_prints("1 lines sent, 1 echoed, 0 wrong, 0 lost\n");
+        .assert_prints("1 line sent, 1 echoed, 0 wrong, 0 lost\n");
     server.join();
 }
 
@@ -79,7 +79,7 @@ fn a_second_interrupt_ends_ping_at_once() {
     running
         .wait_for_exit()
         .assert_exits(1)
-        .assert_prints("1 lines sent, 0 echoed, 0 wrong, 0 lost\n")
+        .assert_prints("1 line sent, 0 echoed, 0 wrong, 0 lost\n")
         .assert_prints("stopped before the connection was closed\n");
     server.join();
 }

@@ -93,7 +93,7 @@ fn a_lost_line_is_printed_as_documented() {
 PING ADDR (ADDR): lines of 64 bytes
 no echo from ADDR: line=1
 --- ADDR echo statistics ---
-1 lines sent, 0 echoed, 0 wrong, 1 lost
+1 line sent, 0 echoed, 0 wrong, 1 lost
 packets: N out (1 data), N in (0 data); 0 retransmitted
 not closed by the server within 0.2 s
 ";

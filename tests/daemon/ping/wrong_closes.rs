@@ -41,7 +41,7 @@ fn a_server_that_closes_between_lines_is_named() {
     server
         .ping("-c 3 -i 1000")
         .assert_exits(1)
-        .assert_prints("1 lines sent, 1 echoed, 0 wrong, 0 lost\n")
+        .assert_prints("1 line sent, 1 echoed, 0 wrong, 0 lost\n")
         .assert_prints("closed by the server before the client\n");
 }
 
@@ -74,7 +74,7 @@ fn a_server_that_closes_instead_of_answering_loses_the_line() {
     server
         .ping("-c 3 -W 30")
         .assert_exits(1)
-        .assert_prints("1 lines sent, 0 echoed, 0 wrong, 1 lost\n")
+        .assert_prints("1 line sent, 0 echoed, 0 wrong, 1 lost\n")
         .assert_prints("closed by the server before the client\n");
 }
 
@@ -87,7 +87,7 @@ fn half_an_answer_is_a_lost_line() {
     server
         .ping("-c 3 -W 30")
         .assert_exits(1)
-        .assert_prints("1 lines sent, 0 echoed, 0 wrong, 1 lost\n")
+        .assert_prints("1 line sent, 0 echoed, 0 wrong, 1 lost\n")
         .assert_prints("closed by the server before the client\n");
 }
 
@@ -110,7 +110,7 @@ fn a_reset_loses_the_line() {
     server
         .ping("-c 3 -W 30")
         .assert_exits(1)
-        .assert_prints("1 lines sent, 0 echoed, 0 wrong, 1 lost\n")
+        .assert_prints("1 line sent, 0 echoed, 0 wrong, 1 lost\n")
         .assert_prints("connection reset or failed\n");
 }
 

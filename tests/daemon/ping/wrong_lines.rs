@@ -53,7 +53,7 @@ fn the_packets_of_an_echo_with_a_fin_are_counted() {
     answer_with_fin()
         .ping("-c 1 --expect-packets 2")
         .assert_exits(1)
-        .assert_prints("unexpected number of data packets 1 times\n");
+        .assert_prints("unexpected number of data packets 1 time\n");
 }
 
 /// A server that reads a burst of `N` lines and ping's FIN, sends `answer`, and closes.
@@ -132,7 +132,7 @@ fn a_line_that_comes_twice_is_told() {
         .ping("-c 1 --half-close -W 30")
         .assert_exits(1)
         .assert_prints(": line=1 came twice\n")
-        .assert_prints("1 lines sent, 1 echoed, 1 wrong, 0 lost\n");
+        .assert_prints("1 line sent, 1 echoed, 1 wrong, 0 lost\n");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_line_that_was_not_sent_is_told() {
         .ping("-c 1 --half-close -W 30")
         .assert_exits(1)
         .assert_prints(" came without a line\n")
-        .assert_prints("1 lines sent, 1 echoed, 1 wrong, 0 lost\n");
+        .assert_prints("1 line sent, 1 echoed, 1 wrong, 0 lost\n");
 }
 
 /// A server that puts a prompt before each line.

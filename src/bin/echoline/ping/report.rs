@@ -129,7 +129,10 @@ impl<'a> Report<'a> {
                 lines,
                 segments: Some(segments),
                 ..
-            } => print(format_args!("burst of {lines} lines: packets={segments}")),
+            } => {
+                let lines = Count(lines, "line");
+                print(format_args!("burst of {lines}: packets={segments}"));
+            }
             Event::Late {
                 connection,
                 line,
