@@ -2,6 +2,7 @@
 
 mod json;
 pub mod options;
+mod progress;
 mod report;
 
 use std::io;

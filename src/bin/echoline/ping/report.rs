@@ -1,28 +1,24 @@
 //! What `echoline ping` prints: each echo, and the summary, as text or JSON.
 
 use std::fmt::{self, Arguments};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use echoline::client::{Close, Event, Statistics};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::json::{self, millis};
 use super::options::Options;
+use super::progress::Progress;
 
 /// Columns of the longest bar of the histogram.
 const BAR: u64 = 50;
-
-/// Echoes between two updates of the progress bar.
-const PROGRESS_STEP: u64 = 256;
 
 pub struct Report<'a> {
     options: &'a Options,
     addr: SocketAddr,
     /// An echo that is printed when its data packets are known.
     pending: Option<Event>,
-    progress: Option<ProgressBar>,
-    echoed: u64,
+    progress: Option<Progress>,
 }
 
 /// A count and its noun: "1 line", "2 lines".
@@ -52,19 +48,13 @@ impl<'a> Report<'a> {
             options,
             addr,
             pending: None,
-            progress: progress(options),
-            echoed: 0,
+            progress: Progress::start(options),
         }
     }
 
     pub fn event(&mut self, event: Event) {
-        if let Event::Echo { .. } = event {
-            self.echoed += 1;
-            if let Some(progress) = &self.progress
-                && self.echoed.is_multiple_of(PROGRESS_STEP)
-            {
-                progress.set_position(self.echoed);
-            }
+        if let (Event::Echo { .. }, Some(progress)) = (event, &mut self.progress) {
+            progress.count();
         }
         if self.options.quiet {
             return;
@@ -166,7 +156,7 @@ impl<'a> Report<'a> {
             self.print_event(echo, None);
         }
         if let Some(progress) = self.progress.take() {
-            progress.finish_and_clear();
+            progress.clear();
         }
         if self.options.json {
             return print(format_args!("{}", json::summary(statistics)));
@@ -208,16 +198,6 @@ impl<'a> Report<'a> {
             None => print(format_args!("stopped before the connection was closed")),
         }
     }
-}
-
-/// A progress bar on stderr, where it is a terminal and nothing else is printed.
-fn progress(options: &Options) -> Option<ProgressBar> {
-    let total = options.count?.checked_mul(options.connections)?;
-    if !options.quiet || options.json || !io::stderr().is_terminal() {
-        return None;
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lines, {per_sec}, {eta} left");
-    Some(ProgressBar::new(total).with_style(style.ok()?))
 }
 
 fn print_counts(statistics: &Statistics) {
