@@ -20,6 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod event;
 mod options;
 mod pattern;
 mod session;
@@ -39,6 +40,7 @@ use crate::error::with_context;
 
 use session::{Session, Shared};
 
+pub use event::Event;
 pub use options::Options;
 pub use statistics::{Close, Closes, RoundTrips, Statistics};
 pub use verifier::Fault;
@@ -51,63 +53,6 @@ const READ_BUFFER_LEN: usize = 64 * 1024;
 
 /// Above all session numbers.
 const SIGNALS: Token = Token(usize::MAX);
-
-/// What happens on a connection. Connections and lines count from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The right echo of a line came in time.
-    Echo {
-        /// Number of the connection.
-        connection: u64,
-        /// Number of the line.
-        line: u64,
-        /// Time since the line was sent.
-        round_trip: Duration,
-    },
-    /// A burst is complete: its echoes, and the data segments that they took.
-    Segments {
-        /// Number of the connection.
-        connection: u64,
-        /// Lines of the burst.
-        lines: u64,
-        /// Data segments received since the last burst; `None` where the platform
-        /// does not count them.
-        segments: Option<u64>,
-    },
-    /// The echo of a lost line came after all.
-    Late {
-        /// Number of the connection.
-        connection: u64,
-        /// Number of the line.
-        line: u64,
-        /// Time since the line was sent.
-        round_trip: Duration,
-    },
-    /// A wrong echo came.
-    Wrong {
-        /// Number of the connection.
-        connection: u64,
-        /// Number of the line that it was taken for.
-        line: u64,
-        /// What is wrong with it.
-        fault: Fault,
-    },
-    /// A line was lost: no echo came within the timeout, or the connection ended.
-    Lost {
-        /// Number of the connection.
-        connection: u64,
-        /// Number of the line.
-        line: u64,
-    },
-    /// A connection ended.
-    Closed {
-        /// Number of the connection.
-        connection: u64,
-        /// How it ended.
-        close: Close,
-    },
-}
 
 /// A connected client.
 #[derive(Debug)]

@@ -7,10 +7,11 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use rustix::net::SendFlags;
 
+use crate::client::event::Event;
+use crate::client::options::Options;
 use crate::client::pattern::Pattern;
 use crate::client::statistics::{Close, Statistics};
 use crate::client::verifier::{Verdict, Verifier};
-use crate::client::{Event, Options};
 use crate::net::socket::{ReadOutcome, Socket};
 
 /// A connection to the server.

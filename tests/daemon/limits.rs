@@ -70,12 +70,13 @@ fn at_the_connection_limit_the_listeners_take_turns() {
     echo(&on_second, b"hello\n");
 }
 
-/// The 1,000 listeners take descriptors too.
+/// The 600 listeners take descriptors too. (The records of 1,000 would not fit the log's
+/// pipe while its reader is slow.)
 #[test]
 fn a_warning_names_the_connections_that_the_descriptors_allow() {
-    let listen = "-l 127.0.0.1:0 ".repeat(999);
-    let daemon = Daemon::start_with_fd_limit(1100, &format!("{listen} --max-connections 1068"));
-    let warning = daemon.wait_for_record("max-connections lowered from 1068 to ");
+    let listen = "-l 127.0.0.1:0 ".repeat(599);
+    let daemon = Daemon::start_with_fd_limit(700, &format!("{listen} --max-connections 668"));
+    let warning = daemon.wait_for_record("max-connections lowered from 668 to ");
     let (_, allowed) = warning.split_once(" to ").unwrap();
     let allowed: usize = allowed.split_once(':').unwrap().0.parse().unwrap();
     assert!((70..=90).contains(&allowed), "{warning}");
