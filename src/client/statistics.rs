@@ -44,15 +44,15 @@ pub struct Statistics {
     pub connections: u64,
     /// Lines sent.
     pub sent: u64,
-    /// Lines whose right echo came in time.
+    /// Lines with a right echo in time.
     pub echoed: u64,
     /// Wrong echoes: changed, reordered, repeated or unexpected.
     pub wrong: u64,
     /// Lines without an echo within the timeout.
     pub lost: u64,
-    /// Lost lines whose echo came in the end.
+    /// Lost lines with an echo in the end.
     pub late: u64,
-    /// Bursts whose echoes took more or fewer data segments than expected.
+    /// Bursts with more or fewer data segments in their echoes than expected.
     pub unexpected_segments: u64,
     /// Connections that the server closed while lines were left to send.
     pub incomplete: u64,

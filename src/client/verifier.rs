@@ -50,7 +50,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Verifier {
     expected: Expected,
     waiting: VecDeque<(u64, Instant)>,
-    /// Lines without an echo whose successors have been echoed: they are lost, or
+    /// Lines without an echo, although later lines have been echoed: they are lost, or
     /// their echoes come in the wrong order.
     overtaken: VecDeque<(u64, Instant)>,
     lost: VecDeque<(u64, Instant)>,

@@ -303,7 +303,7 @@ proptest! {
     }
 }
 
-/// A connection whose script has these reads and writes, and its context.
+/// A connection with a script of these reads and writes, and its context.
 fn scripted(reads: Vec<Read>, writes: Vec<Write>) -> (Connection<Script>, Context) {
     let case = Case {
         reads,

@@ -142,7 +142,7 @@ impl Sender {
     }
 }
 
-/// The server has read lines whose echoes the client's window does not admit yet.
+/// The server has read lines, and the window of the client does not admit their echoes yet.
 #[test]
 fn pending_output_is_sent_before_the_exit() {
     let mut daemon = Daemon::start();

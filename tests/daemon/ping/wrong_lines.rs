@@ -1,4 +1,4 @@
-//! Servers whose echoes are wrong, missing or cut into packets.
+//! Servers with echoes that are wrong, missing or cut into packets.
 
 use super::faulty_server::FaultyServer;
 
