@@ -7,6 +7,7 @@ use crate::connection::reason::{CloseReason, Closed, LocalClose};
 use crate::connection::{Connection, Context, Outcome, State};
 use crate::net::socket::ReadOutcome;
 use crate::net::stream::Stream;
+use crate::net::tcp_info::TcpInfo;
 
 impl<S: Stream> Connection<S> {
     /// Ends the connection when the input that has arrived is echoed. With
@@ -24,10 +25,14 @@ impl<S: Stream> Connection<S> {
     /// The connection as closed now: by the server, if the server has stopped reading
     /// lines, else for `reason`.
     pub fn closed(&self, reason: CloseReason) -> Closed {
+        self.closed_with(reason, self.socket.tcp_info())
+    }
+
+    fn closed_with(&self, reason: CloseReason, info: TcpInfo) -> Closed {
         let local_close = self.local_close.filter(|_| self.state != State::Draining);
         Closed {
             reason: local_close.map_or(reason, CloseReason::Local),
-            segments: self.socket.tcp_info().segments,
+            segments: info.segments,
         }
     }
 
@@ -123,12 +128,7 @@ impl<S: Stream> Connection<S> {
             // earlier: `SO_ERROR` is also a soft error while the kernel still sends.
             self.socket.check()?;
         }
-        let reason = self
-            .local_close
-            .map_or(CloseReason::Peer, CloseReason::Local);
-        Ok(Outcome::Close(Box::new(Closed {
-            reason,
-            segments: info.segments,
-        })))
+        let closed = self.closed_with(CloseReason::Peer, info);
+        Ok(Outcome::Close(Box::new(closed)))
     }
 }

@@ -8,6 +8,8 @@ pub(crate) mod message_log;
 pub(crate) mod output;
 pub(crate) mod reason;
 #[cfg(test)]
+mod script;
+#[cfg(test)]
 mod tests;
 
 use std::io;

@@ -1,162 +1,12 @@
 //! A connection against a scripted socket.
 
-use std::cell::{Cell, RefCell};
-use std::io::ErrorKind;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
-use rustix::net::SendFlags;
 
 use super::*;
 use crate::connection::reason::CloseReason;
+use crate::connection::script::{Read, Script, Write};
 use crate::net::socket::Readiness;
-use crate::net::stream::{EOR, MORE};
-use crate::net::tcp_info::TcpInfo;
-
-/// The result of a read.
-#[derive(Debug, Clone)]
-enum Read {
-    Data(Vec<u8>),
-    WouldBlock,
-    Interrupted,
-    Eof,
-    Reset,
-}
-
-/// The result of a write: how much is taken.
-#[derive(Debug, Clone)]
-enum Write {
-    Some(usize),
-    All,
-    WouldBlock,
-    Interrupted,
-    Reset,
-}
-
-/// A socket that plays a script and checks the calls of the connection.
-struct Script {
-    reads: std::vec::IntoIter<Read>,
-    /// The rest of the last data.
-    pending: Vec<u8>,
-    writes: RefCell<std::vec::IntoIter<Write>>,
-    received: Vec<u8>,
-    echoed: RefCell<Vec<u8>>,
-    /// A zero-length read has reported the peer's FIN.
-    at_eof: bool,
-    failed: Cell<bool>,
-    fin_sent: Cell<bool>,
-    /// The last write was not taken in full.
-    has_output: Cell<bool>,
-    /// Calls of `tcp_info` that report unsent bytes.
-    unsent_reports: Cell<u32>,
-}
-
-impl Script {
-    fn new(case: &Case) -> Script {
-        Script {
-            reads: case.reads.clone().into_iter(),
-            pending: Vec::new(),
-            writes: RefCell::new(case.writes.clone().into_iter()),
-            received: Vec::new(),
-            echoed: RefCell::default(),
-            at_eof: false,
-            failed: Cell::new(false),
-            fin_sent: Cell::new(false),
-            has_output: Cell::new(false),
-            unsent_reports: Cell::new(case.unsent_reports),
-        }
-    }
-}
-
-fn context(case: &Case) -> Context {
-    Context {
-        input: InputBuffer::new(case.max_prepend + case.buffer, case.max_prepend),
-        max_line: case.max_line,
-        segment_per_line: case.segment_per_line,
-        now: 0,
-        open: 1,
-        log_empty: true,
-    }
-}
-
-impl Stream for Script {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        assert!(!buffer.is_empty());
-        assert!(!self.has_output.get(), "read while output is pending");
-        assert!(!self.failed.get(), "read after a failure");
-        if self.pending.is_empty() {
-            match self.reads.next() {
-                Some(Read::Data(data)) => self.pending = data,
-                Some(Read::Interrupted) => return Err(ErrorKind::Interrupted.into()),
-                Some(Read::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
-                Some(Read::Reset) => {
-                    self.failed.set(true);
-                    return Err(ErrorKind::ConnectionReset.into());
-                }
-                Some(Read::Eof) | None => {
-                    self.at_eof = true;
-                    self.reads = Vec::new().into_iter();
-                    return Ok(0);
-                }
-            }
-        }
-        let n = self.pending.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&self.pending[..n]);
-        self.received.extend(self.pending.drain(..n));
-        Ok(n)
-    }
-
-    fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
-        assert!(!bytes.is_empty());
-        assert!(!self.fin_sent.get(), "write after our FIN");
-        assert!(!self.failed.get(), "write after a failure");
-        if flags.contains(EOR) {
-            let newlines = memchr::memchr_iter(b'\n', bytes).count();
-            assert_eq!((newlines, bytes.last()), (1, Some(&b'\n')), "one line");
-        }
-        let n = match self.writes.borrow_mut().next().unwrap_or(Write::All) {
-            Write::Some(n) => n.clamp(1, bytes.len()),
-            Write::All => bytes.len(),
-            Write::Interrupted => return Err(ErrorKind::Interrupted.into()),
-            Write::WouldBlock => {
-                self.has_output.set(true);
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            Write::Reset => {
-                self.failed.set(true);
-                return Err(ErrorKind::BrokenPipe.into());
-            }
-        };
-        self.has_output.set(n < bytes.len());
-        self.echoed.borrow_mut().extend_from_slice(&bytes[..n]);
-        if !flags.intersects(MORE | EOR) && n == bytes.len() {
-            assert_eq!(bytes.last(), Some(&b'\n'), "whole lines");
-        }
-        Ok(n)
-    }
-
-    fn shutdown_write(&self) -> io::Result<()> {
-        assert!(!self.fin_sent.replace(true), "one FIN");
-        assert!(!self.has_output.get(), "FIN before the output");
-        Ok(())
-    }
-
-    fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(None)
-    }
-
-    fn set_quick_ack(&self, _: bool) {}
-
-    fn tcp_info(&self) -> TcpInfo {
-        let left = self.unsent_reports.get();
-        self.unsent_reports.set(left.saturating_sub(1));
-        TcpInfo {
-            segments: None,
-            has_unsent: left > 0,
-            last_data_sent: None,
-        }
-    }
-}
 
 /// The echo of an undisturbed connection, and whether a line is too long.
 fn oracle(received: &[u8], at_eof: bool, max_line: usize) -> (Vec<u8>, bool) {
@@ -217,6 +67,24 @@ struct Case {
     drained_before: Option<usize>,
 }
 
+impl Case {
+    fn script(&self) -> Script {
+        let (reads, writes) = (self.reads.clone(), self.writes.clone());
+        Script::new(reads, writes, self.unsent_reports)
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            input: InputBuffer::new(self.max_prepend + self.buffer, self.max_prepend),
+            max_line: self.max_line,
+            segment_per_line: self.segment_per_line,
+            now: 0,
+            open: 1,
+            log_empty: true,
+        }
+    }
+}
+
 prop_compose! {
     fn cases()(
         reads in reads(),
@@ -236,8 +104,8 @@ prop_compose! {
 /// Runs a connection to its end, with an event before each run: events may be
 /// spurious.
 fn play(case: &Case) -> Result<(), TestCaseError> {
-    let script = Script::new(case);
-    let mut context = context(case);
+    let script = case.script();
+    let mut context = case.context();
     let peer = "127.0.0.1:1".parse().unwrap();
     let mut connection = Connection::new(script, peer, 0, 0);
     let event = Readiness {
@@ -317,8 +185,8 @@ fn scripted(reads: Vec<Read>, writes: Vec<Write>) -> (Connection<Script>, Contex
         drained_before: None,
     };
     let peer = "127.0.0.1:1".parse().unwrap();
-    let connection = Connection::new(Script::new(&case), peer, 0, 0);
-    (connection, context(&case))
+    let connection = Connection::new(case.script(), peer, 0, 0);
+    (connection, case.context())
 }
 
 #[test]
