@@ -55,7 +55,6 @@ const READ_BUFFER_LEN: usize = 64 * 1024;
 const SIGNALS: Token = Token(usize::MAX);
 
 /// A connected client.
-#[derive(Debug)]
 pub struct Client {
     poll: Poll,
     addr: SocketAddr,
@@ -63,19 +62,8 @@ pub struct Client {
     sessions: BTreeMap<u64, Session>,
     /// Connections opened so far, failed ones included.
     opened: u64,
-    started: Instant,
-    signals: Option<SignalSource>,
-    /// No more connections and bursts.
-    stopping: bool,
-}
-
-/// `Signals` with a `Debug` form.
-struct SignalSource(Signals);
-
-impl std::fmt::Debug for SignalSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SignalSource")
-    }
+    deadline: Option<Instant>,
+    signals: Option<Signals>,
 }
 
 impl Client {
@@ -101,12 +89,11 @@ impl Client {
         let mut client = Client {
             poll: Poll::new()?,
             addr,
+            deadline: options.deadline.map(|after| Instant::now() + after),
             options,
             sessions: BTreeMap::new(),
             opened: 0,
-            started: Instant::now(),
             signals: None,
-            stopping: false,
         };
         client.add(first)?;
         Ok(client)
@@ -128,7 +115,7 @@ impl Client {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let registry = self.poll.registry();
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
-        self.signals = Some(SignalSource(signals));
+        self.signals = Some(signals);
         Ok(())
     }
 
@@ -147,6 +134,7 @@ impl Client {
             statistics: &mut statistics,
             report: &mut report,
             buffer: vec![0; READ_BUFFER_LEN],
+            stopping: false,
         };
         while options.side_by_side && self.opened < options.connections {
             self.open_next(&mut shared)?;
@@ -165,7 +153,7 @@ impl Client {
             if Instant::now() >= next_timeout {
                 self.run_all(&mut shared)?;
             }
-            next_timeout = self.next_timeout();
+            next_timeout = self.next_timeout(&shared);
         }
         Ok(statistics)
     }
@@ -213,10 +201,8 @@ impl Client {
 
     /// Runs all sessions, as a timeout is due.
     fn run_all(&mut self, shared: &mut Shared<'_>) -> io::Result<()> {
-        let deadline = self.options.deadline.map(|after| self.started + after);
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            self.stop();
-        }
+        let overdue = |deadline| Instant::now() >= deadline;
+        shared.stopping |= self.deadline.is_some_and(overdue);
         for number in self.numbers() {
             self.run_session(number, shared)?;
         }
@@ -231,7 +217,7 @@ impl Client {
             return Ok(());
         }
         self.sessions.remove(&number);
-        let in_turn = !self.options.side_by_side && !self.stopping;
+        let in_turn = !self.options.side_by_side && !shared.stopping;
         while in_turn && self.sessions.is_empty() && self.opened < self.options.connections {
             self.open_next(shared)?;
         }
@@ -239,27 +225,14 @@ impl Client {
     }
 
     fn on_signals(&mut self, shared: &mut Shared<'_>) -> io::Result<()> {
-        let pending = self
-            .signals
-            .iter_mut()
-            .any(|SignalSource(signals)| signals.pending().count() > 0);
-        if pending && self.stopping {
+        let mut signals = self.signals.iter_mut();
+        if !signals.any(|signals| signals.pending().count() > 0) {
+            return Ok(());
+        }
+        if std::mem::replace(&mut shared.stopping, true) {
             self.sessions.clear();
-        } else if pending {
-            self.stop();
-            for number in self.numbers() {
-                self.run_session(number, shared)?;
-            }
         }
-        Ok(())
-    }
-
-    /// Sends no more bursts, and opens no more connections.
-    fn stop(&mut self) {
-        self.stopping = true;
-        for session in self.sessions.values_mut() {
-            session.stop();
-        }
+        self.run_all(shared)
     }
 
     fn numbers(&self) -> Vec<u64> {
@@ -267,11 +240,10 @@ impl Client {
     }
 
     /// When a session or the deadline is due next.
-    fn next_timeout(&self) -> Instant {
+    fn next_timeout(&self, shared: &Shared<'_>) -> Instant {
         let sessions = self.sessions.values();
         let next = sessions.map(|session| session.next_timeout(&self.options));
-        let deadline = self.options.deadline.filter(|_| !self.stopping);
-        let deadline = deadline.map(|after| self.started + after);
+        let deadline = self.deadline.filter(|_| !shared.stopping);
         let far = Instant::now() + Duration::from_hours(1);
         next.chain(deadline).min().unwrap_or(far)
     }

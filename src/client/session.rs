@@ -35,8 +35,6 @@ pub(crate) struct Session {
     data_segs_in: u64,
     /// When our FIN was sent.
     fin_sent: Option<Instant>,
-    /// No more bursts are to be sent.
-    stopping: bool,
 }
 
 /// What a session shares with the others: options, results, and the receiver of
@@ -46,6 +44,8 @@ pub(crate) struct Shared<'a> {
     pub statistics: &'a mut Statistics,
     pub report: &'a mut dyn FnMut(Event),
     pub buffer: Vec<u8>,
+    /// No more bursts are sent: sessions close when the outstanding echoes have come.
+    pub stopping: bool,
 }
 
 impl Session {
@@ -71,13 +71,7 @@ impl Session {
             burst_len: 0,
             data_segs_in: 0,
             fin_sent: None,
-            stopping: false,
         })
-    }
-
-    /// Sends no more bursts: closes when the outstanding echoes have come.
-    pub fn stop(&mut self) {
-        self.stopping = true;
     }
 
     /// When the session has to be [run](Self::run) without an event.
@@ -97,7 +91,7 @@ impl Session {
             Ok(Some(close)) => close,
             Err(_) => Close::Failed,
         };
-        if close == Close::Early && !self.is_last_burst(shared.options) {
+        if close == Close::Early && !self.is_last_burst(shared) {
             shared.statistics.incomplete += 1;
         }
         self.end(close, shared);
@@ -114,7 +108,7 @@ impl Session {
             }
             let now = Instant::now();
             self.give_up_older_than(now.checked_sub(options.timeout), shared);
-            if options.half_close && self.is_last_burst(options) && self.is_written() {
+            if options.half_close && self.is_last_burst(shared) && self.is_written() {
                 self.finish(now)?;
             }
             if self.verifier.outstanding() > 0 {
@@ -123,7 +117,7 @@ impl Session {
             if std::mem::take(&mut self.burst_in_flight) {
                 self.count_segments(shared);
             }
-            if self.is_last_burst(options) {
+            if self.is_last_burst(shared) {
                 self.finish(now)?;
                 let fin_sent = self.fin_sent.unwrap_or(now);
                 return Ok((now >= fin_sent + options.timeout).then_some(Close::Missing));
@@ -136,8 +130,9 @@ impl Session {
     }
 
     /// Whether all lines have been sent, or no more are wanted.
-    fn is_last_burst(&self, options: &Options) -> bool {
-        self.stopping || options.count.is_some_and(|count| self.sent >= count)
+    fn is_last_burst(&self, shared: &Shared<'_>) -> bool {
+        let count = shared.options.count;
+        shared.stopping || count.is_some_and(|count| self.sent >= count)
     }
 
     fn is_written(&self) -> bool {

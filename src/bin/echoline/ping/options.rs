@@ -118,21 +118,29 @@ impl Options {
         Ok(addrs)
     }
 
+    fn side_by_side(&self) -> bool {
+        self.interval.is_zero() && self.connections > 1
+    }
+
+    /// `--count`, or one burst for each of several connections in turn.
+    pub fn lines_per_connection(&self) -> Option<u64> {
+        let in_turn = self.connections > 1 && !self.side_by_side();
+        self.count.or(in_turn.then_some(self.burst))
+    }
+
     /// The options of the client.
     pub fn client(&self) -> client::Options {
-        let side_by_side = self.interval.is_zero() && self.connections > 1;
-        let in_turn = self.connections > 1 && !side_by_side;
         let mut options = client::Options::default();
         options.line_len = self.size as usize;
         options.prefix = self.prefix.clone().into_bytes();
-        options.count = self.count.or(in_turn.then_some(self.burst));
+        options.count = self.lines_per_connection();
         options.interval = self.interval;
         options.burst = self.burst;
         options.timeout = self.timeout;
         options.deadline = self.deadline;
         options.half_close = self.half_close;
         options.connections = self.connections;
-        options.side_by_side = side_by_side;
+        options.side_by_side = self.side_by_side();
         options.count_segments = !self.quiet || self.expect_packets.is_some();
         options.expected_segments = self.expect_packets;
         options

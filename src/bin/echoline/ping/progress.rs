@@ -24,10 +24,8 @@ pub struct Progress {
 impl Progress {
     /// For quiet runs with an end, where stderr is a terminal.
     pub fn start(options: &Options) -> Option<Progress> {
-        let lines = options
-            .client()
-            .count
-            .and_then(|count| count.checked_mul(options.connections));
+        let lines = options.lines_per_connection();
+        let lines = lines.and_then(|lines| lines.checked_mul(options.connections));
         let has_end = lines.is_some() || options.deadline.is_some();
         if !has_end || !options.quiet || options.json || !io::stderr().is_terminal() {
             return None;

@@ -138,7 +138,7 @@ impl<'a> Report<'a> {
                 line,
                 fault,
             } => {
-                let (name, fault) = (name(connection, line), fault);
+                let name = name(connection, line);
                 print(format_args!("wrong echo from {addr}: {name} {fault}"));
             }
             Event::Lost { connection, line } => {
