@@ -85,24 +85,19 @@ impl Totals {
     }
 }
 
+/// `3 lines, 17/18 bytes`: received and sent.
 impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (bytes_in, bytes_out) = (
-            Plural(self.bytes_in, "byte"),
-            Plural(self.bytes_out, "byte"),
-        );
-        write!(
-            f,
-            "{}, {bytes_in} in, {bytes_out} out",
-            Plural(self.lines, "line")
-        )
+        let (lines, bytes_in, bytes_out) = (self.lines, self.bytes_in, self.bytes_out);
+        write!(f, "{}, {bytes_in}/{bytes_out} bytes", Plural(lines, "line"))
     }
 }
 
 impl fmt::Display for ConnectionStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {:.2} s", self.traffic, self.duration.as_secs_f64())?;
-        fmt_segments(f, self.segments)
+        write!(f, "{}, ", self.traffic)?;
+        fmt_segments(f, self.segments)?;
+        write!(f, "{:.2} s", self.duration.as_secs_f64())
     }
 }
 
@@ -114,8 +109,9 @@ impl fmt::Display for Totals {
             bytes_out: self.bytes_out,
         };
         let (accepted, open) = (Plural(self.accepted, "connection"), self.open);
-        let uptime = self.uptime.as_secs_f64();
-        write!(f, "{accepted}, {open} open, {traffic}, up {uptime:.2} s")?;
+        write!(f, "{accepted}, {open} open, {traffic}, ")?;
+        fmt_segments(f, self.segments)?;
+        write!(f, "up {:.2} s", self.uptime.as_secs_f64())?;
         if self.closes != CloseCounts::default() {
             write!(f, "; closed {}", self.closes)?;
         }
@@ -125,13 +121,13 @@ impl fmt::Display for Totals {
         if self.refused > 0 {
             write!(f, "; {} refused", self.refused)?;
         }
-        fmt_segments(f, self.segments)
+        Ok(())
     }
 }
 
-/// The segment counts end a record where they are known.
+/// The segment counts and a comma, where they are known.
 fn fmt_segments(f: &mut fmt::Formatter<'_>, segments: Option<SegmentCounts>) -> fmt::Result {
-    segments.map_or(Ok(()), |segments| write!(f, "; {segments}"))
+    segments.map_or(Ok(()), |segments| write!(f, "{segments}, "))
 }
 
 /// The reasons that occurred, as the closing records name them.

@@ -106,13 +106,19 @@ impl fmt::Display for CloseReason {
             CloseReason::Local(LocalClose::IdleTimeout) => f.write_str("idle timeout"),
             CloseReason::Local(LocalClose::Shutdown) => f.write_str("shutdown"),
             CloseReason::SendTimeout(None) => f.write_str("send timeout"),
-            CloseReason::SendTimeout(Some(soft_error)) => {
-                let text = soft_error.to_string();
-                let text = text.split(" (os error").next().unwrap_or(&text);
-                write!(f, "send timeout ({text})")
-            }
-            CloseReason::Error(e) => write!(f, "error ({e})"),
+            CloseReason::SendTimeout(Some(e)) => write!(f, "send timeout ({})", Words(e)),
+            CloseReason::Error(e) => write!(f, "error ({})", Words(e)),
         }
+    }
+}
+
+/// An error without its number.
+struct Words<'a>(&'a io::Error);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        f.write_str(text.split(" (os error").next().unwrap_or(&text))
     }
 }
 
@@ -136,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_reset_and_a_lack_of_resources_are_errors() {
-        for errno in [Errno::CONNRESET, Errno::PIPE, Errno::NOMEM, Errno::NOBUFS] {
+        assert_eq!(shown(Errno::CONNRESET), "error (Connection reset by peer)");
+        for errno in [Errno::PIPE, Errno::NOMEM, Errno::NOBUFS] {
             assert!(shown(errno).starts_with("error ("), "{errno}");
         }
     }

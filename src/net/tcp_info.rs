@@ -39,13 +39,16 @@ impl SegmentCounts {
     }
 }
 
+/// Received and sent: `9/4 packets (3/3 data)`, then `, 1 retransmitted` if any were.
 impl fmt::Display for SegmentCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "packets in {} ({} data), out {} ({} data), {} retransmitted",
-            self.segs_in, self.data_segs_in, self.segs_out, self.data_segs_out, self.retransmitted
-        )
+        let (all_in, all_out) = (self.segs_in, self.segs_out);
+        let (data_in, data_out) = (self.data_segs_in, self.data_segs_out);
+        write!(f, "{all_in}/{all_out} packets ({data_in}/{data_out} data)")?;
+        match self.retransmitted {
+            0 => Ok(()),
+            count => write!(f, ", {count} retransmitted"),
+        }
     }
 }
 

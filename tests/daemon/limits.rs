@@ -125,7 +125,7 @@ fn assert_refusals_are_logged_and_counted(log: &[String], count: usize) {
     );
     let totals = log.iter().find(|line| line.contains("totals: ")).unwrap();
     assert!(totals.contains("totals: 4 connections"), "{totals}");
-    assert!(totals.contains(&format!("; {count} refused; ")), "{totals}");
+    assert!(totals.contains(&format!("; {count} refused")), "{totals}");
 }
 
 /// The last connection of the backlog takes the last free place.
