@@ -20,6 +20,7 @@ mod nc;
 mod packets;
 mod ping;
 mod ping_servers;
+mod readme;
 mod shutdown;
 mod signals;
 mod support;

@@ -9,7 +9,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Action, tcflow};
 
 use crate::support::clients::{connect, echo, read_to_end};
@@ -17,6 +16,7 @@ use crate::support::daemon::{BINARY, Daemon, spawn_on_free_port};
 use crate::support::deadline::wait_for;
 use crate::support::process::send_signal;
 use crate::support::strace::inject_error;
+use crate::support::terminal::open_terminal;
 
 /// Starts the daemon with `stdout`, and with a pipe for stderr.
 fn start_with_stdout(stdout: impl Into<Stdio>) -> (Child, SocketAddr) {
@@ -87,17 +87,6 @@ fn a_full_pipe_holds_nothing_up_and_the_loss_is_logged() {
     let whole = rest.lines().skip(1).all(|line| line.contains("[echoline]"));
     assert!(whole, "{rest}");
     assert!(rest.contains("totals: "), "{rest}");
-}
-
-/// Opens a pseudoterminal: its controlling side and the terminal.
-fn open_terminal() -> (OwnedFd, File) {
-    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&controller).unwrap();
-    unlockpt(&controller).unwrap();
-    let name = ptsname(&controller, Vec::new()).unwrap();
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true);
-    (controller, options.open(name.to_str().unwrap()).unwrap())
 }
 
 /// Reads, in a thread, what a terminal shows until its last descriptor is closed.

@@ -10,3 +10,4 @@ pub mod pcap;
 pub mod process;
 pub mod strace;
 pub mod tcpdump;
+pub mod terminal;
