@@ -65,6 +65,7 @@ mod connection;
 mod error;
 mod net;
 mod server;
+mod signals;
 mod stats;
 
 pub use address::{AddrError, HostPort};

@@ -34,9 +34,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
 
 use crate::error::with_context;
+use crate::signals::Signals;
 
 use session::{Session, Shared};
 
@@ -112,9 +112,7 @@ impl Client {
     ///
     /// If a handler cannot be installed.
     pub fn handle_signals(&mut self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let registry = self.poll.registry();
-        registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let signals = Signals::register(&[SIGINT, SIGTERM], self.poll.registry(), SIGNALS)?;
         self.signals = Some(signals);
         Ok(())
     }
@@ -225,8 +223,9 @@ impl Client {
     }
 
     fn on_signals(&mut self, shared: &mut Shared<'_>) -> io::Result<()> {
+        let registry = self.poll.registry();
         let mut signals = self.signals.iter_mut();
-        if !signals.any(|signals| signals.pending().count() > 0) {
+        if !signals.any(|signals| !signals.take(registry).is_empty()) {
             return Ok(());
         }
         if std::mem::replace(&mut shared.stopping, true) {

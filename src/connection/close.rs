@@ -121,7 +121,11 @@ impl<S: Stream> Connection<S> {
         }
         if info.has_unsent {
             self.state = State::Closing;
-            return Ok(Outcome::Wait);
+            return Ok(if S::EDGE_TRIGGERED {
+                Outcome::Wait
+            } else {
+                Outcome::Reschedule // No event will come.
+            });
         }
         if self.state == State::Closing {
             // An event tells that something has changed, not what. Not to be asked

@@ -64,6 +64,8 @@ impl Script {
 }
 
 impl Stream for Script {
+    const EDGE_TRIGGERED: bool = true;
+
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!buffer.is_empty());
         assert!(!self.has_output.get(), "read while output is pending");

@@ -10,6 +10,8 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use crate::net::EDGE_TRIGGERED;
+
 /// The listen backlog. The kernel lowers it to `net.core.somaxconn` (listen(2)),
 /// which is 4096 by default since Linux 5.4.
 pub(crate) const BACKLOG: u16 = 4096;
@@ -64,6 +66,14 @@ impl Listener {
     /// Has `registry` report connections as `token`.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.socket, token, Interest::READABLE)
+    }
+
+    /// Has the next connection reported although no accept would block.
+    pub fn rearm(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        if EDGE_TRIGGERED {
+            return Ok(());
+        }
+        registry.reregister(&mut self.socket, token, Interest::READABLE)
     }
 
     /// Accepts a connection.

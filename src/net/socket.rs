@@ -48,7 +48,7 @@ impl<S: Stream> Socket<S> {
         Socket {
             stream,
             readable: false,
-            read_until_would_block: false,
+            read_until_would_block: !S::EDGE_TRIGGERED,
             quick_ack: false,
         }
     }
@@ -105,7 +105,8 @@ impl<S: Stream> Socket<S> {
             (last, outcome) = self.read_once(&mut buffer[len..]);
             len += last;
         }
-        self.read_until_would_block = !matches!(outcome, ReadOutcome::WouldBlock);
+        let drained = matches!(outcome, ReadOutcome::WouldBlock);
+        self.read_until_would_block = !(drained && S::EDGE_TRIGGERED);
         (len, outcome)
     }
 

@@ -2,7 +2,7 @@
 //! remove.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use log::{Level, log, trace, warn};
@@ -118,8 +118,12 @@ impl Connections {
     ) -> SocketAddr {
         let mut connection = self.slab.remove(key);
         let peer = connection.peer;
-        if let Err(e) = registry.deregister(connection.socket.stream_mut()) {
-            warn!("{peer} cannot deregister: {e}");
+        match registry.deregister(connection.socket.stream_mut()) {
+            // mio's poll(2) selector has dropped a connection that hung up.
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                warn!("{peer} cannot deregister: {e}");
+            }
+            _ => {}
         }
         let is_empty = !connection.has_received();
         let stats = ConnectionStats {

@@ -4,12 +4,12 @@
 use std::io;
 use std::sync::Arc;
 
-use mio::{Interest, Registry, Waker};
+use mio::{Registry, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::low_level::signal_name;
-use signal_hook_mio::v1_0::Signals;
 
 use crate::server::token::Source;
+use crate::signals::Signals;
 
 /// What a handle or a signal asks the server to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,18 +85,17 @@ impl Control {
     }
 
     /// Installs the signal handlers of the process, without SIGHUP if it is ignored.
-    /// They stay until the process ends.
     ///
     /// # Errors
     ///
     /// If a handler cannot be installed, or `registry` does not take the signals.
     pub fn handle_signals(&mut self, registry: &Registry) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        let mut signals = vec![SIGINT, SIGTERM, SIGUSR1];
         if !is_ignored(SIGHUP)? {
-            signals.add_signal(SIGHUP)?;
+            signals.push(SIGHUP);
         }
-        registry.register(&mut signals, Source::Signals.into(), Interest::READABLE)?;
-        self.signals = Some(signals);
+        let token = Source::Signals.into();
+        self.signals = Some(Signals::register(&signals, registry, token)?);
         Ok(())
     }
 
@@ -115,11 +114,12 @@ impl Control {
 
     /// Takes the commands since the last call, each at most once: handles and
     /// signals that come together ask for one shutdown.
-    pub fn take_commands(&mut self) -> impl Iterator<Item = Command> + use<> {
+    pub fn take_commands(&mut self, registry: &Registry) -> impl Iterator<Item = Command> + use<> {
         self.notified = false;
         let mut shutdown = std::mem::take(&mut self.woken).then_some("shutdown requested");
         let mut log_totals = false;
-        for signal in self.signals.iter_mut().flat_map(Signals::pending) {
+        let signals = self.signals.iter_mut();
+        for signal in signals.flat_map(|signals| signals.take(registry)) {
             match signal {
                 SIGUSR1 => log_totals = true,
                 _ => shutdown = shutdown.or(Some(signal_name(signal).unwrap_or("signal"))),

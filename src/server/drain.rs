@@ -15,7 +15,7 @@ use crate::stats::{Plural, Totals};
 impl Server {
     #[cold]
     pub(super) fn apply_commands(&mut self) {
-        for command in self.control.take_commands() {
+        for command in self.control.take_commands(self.poll.registry()) {
             match (command, self.control.state) {
                 (Command::LogTotals, _) => {
                     info!(target: TOTALS_TARGET, "totals: {}", self.totals());

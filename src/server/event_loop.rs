@@ -131,12 +131,13 @@ impl Server {
             if let Some(limit) = self.limits.limit_reached(self.connections.len()) {
                 // No timer is armed: a close ends this pause.
                 let cause = format_args!("connection limit {limit} reached");
-                return self.listeners.pause_if_pending(&cause);
+                let registry = self.poll.registry();
+                return self.listeners.pause_if_pending(&cause, registry);
             }
             if !self.listeners.can_accept() {
                 return;
             }
-            match self.listeners.accept() {
+            match self.listeners.accept(self.poll.registry()) {
                 Accepted::Connection(stream, peer) => self.open(stream, peer),
                 Accepted::ConnectionError(e) => debug!("connection aborted before accept: {e}"),
                 Accepted::Exhausted => self.timers.arm_retry_accept(),

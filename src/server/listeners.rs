@@ -137,7 +137,7 @@ impl Listeners {
     }
 
     /// Accepts one connection from the next listener.
-    pub fn accept(&mut self) -> Accepted {
+    pub fn accept(&mut self, registry: &Registry) -> Accepted {
         while let Some(i) = self.ready.pop_front() {
             let accepted = self.all[i].accept();
             if matches!(&accepted, Err(e) if e.kind() == ErrorKind::WouldBlock) {
@@ -145,7 +145,7 @@ impl Listeners {
                 continue;
             }
             self.ready.push_back(i);
-            return self.classify(accepted);
+            return self.classify(accepted, registry);
         }
         self.backlogs_are_empty();
         Accepted::WouldBlock
@@ -158,7 +158,11 @@ impl Listeners {
         }
     }
 
-    fn classify(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Accepted {
+    fn classify(
+        &mut self,
+        accepted: io::Result<(TcpStream, SocketAddr)>,
+        registry: &Registry,
+    ) -> Accepted {
         match accepted {
             Ok((stream, peer)) => {
                 self.consecutive_errors = 0;
@@ -172,7 +176,7 @@ impl Listeners {
             }
             Err(e) => {
                 // accept(2) allocates a descriptor before it looks at the backlog.
-                self.pause_if_pending(&e);
+                self.pause_if_pending(&e, registry);
                 if self.paused {
                     Accepted::Exhausted
                 } else {
@@ -184,13 +188,17 @@ impl Listeners {
 
     /// Pauses accepting if connections wait. Otherwise an event will report the
     /// next connection.
-    pub fn pause_if_pending(&mut self, cause: &dyn fmt::Display) {
+    pub fn pause_if_pending(&mut self, cause: &dyn fmt::Display, registry: &Registry) {
         let listeners = self.ready.iter().map(|&i| &self.all[i]);
         let mut fds: Vec<PollFd<'_>> = listeners.map(|l| PollFd::new(l, PollFlags::IN)).collect();
         let pending = poll(&mut fds, Some(&Timespec::default()));
         if pending.is_ok_and(|pending| pending == 0) {
-            self.ready.clear();
-            self.is_ready.fill(false);
+            for i in self.ready.drain(..) {
+                self.is_ready[i] = false;
+                if let Err(e) = self.all[i].rearm(registry, Source::Listener(i).into()) {
+                    log::warn!("cannot register again: {e}");
+                }
+            }
             self.backlogs_are_empty();
         } else if !self.paused {
             self.pause(cause);

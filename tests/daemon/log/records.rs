@@ -10,6 +10,7 @@ use std::process::Command;
 
 use crate::support::clients::{echo, send_and_read_to_end};
 use crate::support::daemon::{BINARY, Daemon, spawn_on_free_port};
+use crate::support::deadline::wait_until;
 
 /// The text of a record after its timestamp. Asserts the form of the timestamp.
 fn text(record: &str) -> &str {
@@ -116,6 +117,7 @@ fn log_empty_and_session(args: &[&str]) -> EmptyAndSession {
     let empty = daemon.connect();
     let empty_addr = empty.local_addr().unwrap();
     drop(empty);
+    wait_until("the close", || daemon.close_wait_sockets() == 0);
     let client = daemon.connect();
     let client_addr = client.local_addr().unwrap();
     echo(&client, b"hello\n");
