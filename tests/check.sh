@@ -19,6 +19,7 @@ declare -A tools=(
     [ss]=iproute2
     [strace]=strace
     [tcpdump]=tcpdump
+    [tshark]=tshark
     [unshare]=util-linux
     [valgrind]=valgrind
     [xinetd]=xinetd

@@ -6,6 +6,7 @@
 mod addresses;
 mod backpressure;
 mod budgets;
+mod captures;
 mod chaos;
 mod closing;
 mod command_line;
