@@ -1,4 +1,5 @@
 import socket
+
 listener = socket.create_server(("127.0.0.1", 3000))
 while True:
     connection, _ = listener.accept()

@@ -12,7 +12,7 @@ use crate::support::daemon::{BINARY, Daemon};
 use crate::support::deadline::wait_until;
 
 const PING_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ping.md");
-const TOUR_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/packets.md");
+const TWO_WRITES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour/two-writes.py");
 const ORIGINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/servers/original.cr");
 
 /// Measurements of a server until it is taken to differ from the page. On a busy machine
@@ -179,9 +179,7 @@ fn echoline_with_a_packet_per_line_has_the_row_of_the_page() {
 #[test]
 #[ignore = "needs python3"]
 fn the_server_with_two_writes_has_the_row_of_the_page() {
-    let page = fs::read_to_string(TOUR_PAGE).unwrap();
-    let (_, script) = page.split_once("cat > two-writes.py << 'END'\n").unwrap();
-    let (script, _) = script.split_once("END\n").unwrap();
+    let script = fs::read_to_string(TWO_WRITES).unwrap();
     let server = OtherServer::start(|port| {
         let script = script.replace("3000", &port.to_string());
         let mut python = Command::new("python3");
