@@ -16,7 +16,8 @@ use crate::address::HostPort;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The addresses to listen on; default `localhost:3000`.
+    /// The addresses to listen on; default `localhost:3000`. Not used by
+    /// [`Server::from_listeners`](crate::Server::from_listeners).
     pub listen: Vec<HostPort>,
     /// The longest line in bytes, newline included: 1 to [`MAX_LINE_LIMIT`],
     /// default 65536.
@@ -89,9 +90,6 @@ impl Config {
     ///
     /// `InvalidInput` for the first setting that is out of range.
     pub(crate) fn validate(&self) -> io::Result<()> {
-        if self.listen.is_empty() {
-            return invalid("no address to listen on".into());
-        }
         if !(1..=MAX_LINE_LIMIT).contains(&self.max_line) {
             return invalid(format!("max_line is not in 1..={MAX_LINE_LIMIT}"));
         }
@@ -148,8 +146,6 @@ mod tests {
         assert_eq!(why, "idle_timeout is over 2000000 s");
         let why = refusal(|config| config.drain_timeout = too_long);
         assert_eq!(why, "drain_timeout is over 2000000 s");
-        let why = refusal(|config| config.listen.clear());
-        assert_eq!(why, "no address to listen on");
     }
 
     #[test]

@@ -34,6 +34,9 @@
 //!   `poll` call for connections, its [`Handle`]s and, if
 //!   [`Server::handle_signals`] was called, signals. It starts no threads.
 //! - Records go to the [`log`] crate. Without a logger there are none.
+//! - [`Server::from_listeners`] serves sockets that listen already, and an
+//!   [`Observer`] is told what the server does. The daemon's support for systemd is
+//!   built on these two.
 //! - The limit on file descriptors belongs to the process: [`raise_fd_limit`]
 //!   raises it, [`Server::bind`] does not.
 //!
@@ -71,5 +74,5 @@ mod stats;
 pub use address::{AddrError, HostPort};
 pub use config::{Config, MAX_LINE_LIMIT, MAX_TIMEOUT};
 pub use net::tcp_info::SegmentCounts;
-pub use server::{Handle, Server, TOTALS_TARGET, raise_fd_limit};
+pub use server::{Handle, Observer, Server, TOTALS_TARGET, raise_fd_limit};
 pub use stats::{CloseCounts, Totals};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::net::EDGE_TRIGGERED;
 
@@ -21,12 +21,13 @@ pub(crate) const BACKLOG: u16 = 4096;
 pub(crate) struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
+    /// Options that connections may lack. They completed their handshake before an
+    /// inherited socket got the options, and wait in its backlog.
+    backlog_lacks: Option<StreamOptions>,
 }
 
 impl Listener {
-    /// Binds a non-blocking socket to `addr` and listens. Accepted sockets inherit
-    /// the options set here (tcp(7), socket(7)), so a connection costs no
-    /// `setsockopt`.
+    /// Binds a non-blocking socket to `addr` and listens.
     pub fn bind(addr: SocketAddr, send_timeout: Option<Duration>) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -34,28 +35,39 @@ impl Listener {
         if addr.is_ipv6() {
             socket.set_only_v6(true)?; // 0.0.0.0 and [::] are two listeners.
         }
-        // A line does not wait for the ACK of the line before it.
-        socket.set_tcp_nodelay(true)?;
-        // Urgent bytes are data like any other (RFC 6093, section 5).
-        socket.set_out_of_band_inline(true)?;
-        // Finds a peer that has vanished while no output is pending.
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(Duration::from_mins(1))
-                .with_interval(Duration::from_secs(10))
-                .with_retries(6),
-        )?;
-        // Finds a peer that has vanished, or takes nothing, while output is
-        // pending. It limits keepalive's waiting as well (tcp(7)).
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        socket.set_tcp_user_timeout(send_timeout)?;
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = send_timeout;
+        let options = StreamOptions { send_timeout };
+        options.set(&socket)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG.into())?;
         let socket = TcpListener::from_std(socket.into());
         let addr = socket.local_addr()?;
-        Ok(Listener { socket, addr })
+        Ok(Listener {
+            socket,
+            addr,
+            backlog_lacks: None,
+        })
+    }
+
+    /// Takes a socket that listens already.
+    ///
+    /// # Errors
+    ///
+    /// If `socket` is not a TCP socket that listens.
+    pub fn inherit(
+        socket: std::net::TcpListener,
+        send_timeout: Option<Duration>,
+    ) -> io::Result<Listener> {
+        check_kind(&SockRef::from(&socket))?;
+        socket.set_nonblocking(true)?;
+        let options = StreamOptions { send_timeout };
+        options.set(&SockRef::from(&socket))?;
+        let socket = TcpListener::from_std(socket);
+        let addr = socket.local_addr()?;
+        Ok(Listener {
+            socket,
+            addr,
+            backlog_lacks: Some(options),
+        })
     }
 
     /// The address as bound, with the port that the kernel chose for port 0.
@@ -66,6 +78,11 @@ impl Listener {
     /// Has `registry` report connections as `token`.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.socket, token, Interest::READABLE)
+    }
+
+    /// Has `registry` report no more connections.
+    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut self.socket)
     }
 
     /// Has the next connection reported although no accept would block.
@@ -81,14 +98,90 @@ impl Listener {
     /// # Errors
     ///
     /// Those of accept(2), except `Interrupted`.
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             match self.socket.accept() {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                accepted => return accepted,
+                accepted => {
+                    if let Some(options) = self.backlog_lacks {
+                        self.complete_options(options, &accepted);
+                    }
+                    return accepted;
+                }
             }
         }
     }
+
+    /// Sets the options on a connection that was in the backlog of an inherited socket.
+    /// The backlog is a queue, so once it is empty all others have inherited them.
+    #[cold]
+    fn complete_options(
+        &mut self,
+        options: StreamOptions,
+        accepted: &io::Result<(TcpStream, SocketAddr)>,
+    ) {
+        match accepted {
+            Ok((stream, peer)) => {
+                if let Err(e) = options.set(&SockRef::from(stream)) {
+                    log::debug!("{peer} cannot set socket options: {e}");
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => self.backlog_lacks = None,
+            Err(_) => {}
+        }
+    }
+}
+
+/// The options that all streams have. Accepted sockets inherit them from the listener
+/// when their handshake completes (tcp(7), socket(7)), so a connection costs no
+/// `setsockopt`.
+#[derive(Debug, Clone, Copy)]
+struct StreamOptions {
+    send_timeout: Option<Duration>,
+}
+
+impl StreamOptions {
+    /// Sets the options on a listener, or on a stream that has not inherited them.
+    fn set(self, socket: &Socket) -> io::Result<()> {
+        // A line does not wait for the ACK of the line before it.
+        socket.set_tcp_nodelay(true)?;
+        // Urgent bytes are data like any other (RFC 6093, section 5).
+        socket.set_out_of_band_inline(true)?;
+        // Finds a peer that has vanished while no output is pending.
+        socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(Duration::from_mins(1))
+                .with_interval(Duration::from_secs(10))
+                .with_retries(6),
+        )?;
+        // Finds a peer that has vanished, or takes nothing, while output is
+        // pending. It limits keepalive's waiting as well (tcp(7)).
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket.set_tcp_user_timeout(self.send_timeout)?;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = self.send_timeout;
+        Ok(())
+    }
+}
+
+/// # Errors
+///
+/// If `socket` is not a TCP socket that listens. Systems without `SO_PROTOCOL` and
+/// `SO_ACCEPTCONN` check less.
+fn check_kind(socket: &Socket) -> io::Result<()> {
+    let not = |what| Err(io::Error::new(ErrorKind::InvalidInput, what));
+    if socket.r#type()? != Type::STREAM || socket.local_addr()?.as_socket().is_none() {
+        return not("not a TCP socket");
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if socket.protocol()? != Some(Protocol::TCP) {
+        return not("not a TCP socket");
+    }
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    if !socket.is_listener()? {
+        return not("the socket does not listen");
+    }
+    Ok(())
 }
 
 impl AsFd for Listener {
@@ -132,20 +225,18 @@ pub(crate) fn lacks_family(e: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn accepted_sockets_inherit_what_is_set_on_the_listener() {
-        let timeout = Duration::from_secs(7);
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Some(timeout)).unwrap();
-        let _client = std::net::TcpStream::connect(listener.addr).unwrap();
-        // The handshake is complete, so the connection is in the backlog.
+    const TIMEOUT: Duration = Duration::from_secs(7);
+
+    /// Accepts a connection, which must be complete, and asserts its options.
+    fn assert_options_of_next(listener: &mut Listener) {
         let (stream, _) = listener.accept().unwrap();
         assert!(stream.nodelay().unwrap());
-        let socket = socket2::SockRef::from(&stream);
+        let socket = SockRef::from(&stream);
         assert!(socket.out_of_band_inline().unwrap());
         assert!(socket.keepalive().unwrap());
         #[cfg(target_os = "linux")]
         {
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(timeout));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(TIMEOUT));
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_mins(1));
             assert_eq!(
                 socket.tcp_keepalive_interval().unwrap(),
@@ -153,6 +244,28 @@ mod tests {
             );
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), 6);
         }
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_what_is_set_on_the_listener() {
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Some(TIMEOUT)).unwrap();
+        let _client = std::net::TcpStream::connect(listener.addr).unwrap();
+        assert_options_of_next(&mut listener);
+    }
+
+    #[test]
+    fn connections_to_an_inherited_listener_have_the_same_options() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+        let _before = [connect(), connect()];
+        let mut listener = Listener::inherit(socket.try_clone().unwrap(), Some(TIMEOUT)).unwrap();
+        let _after = connect();
+        (0..3).for_each(|_| assert_options_of_next(&mut listener));
+        let empty = listener.accept().unwrap_err();
+        assert_eq!(empty.kind(), ErrorKind::WouldBlock);
+        assert!(listener.backlog_lacks.is_none());
+        let _later = connect();
+        assert_options_of_next(&mut listener);
     }
 
     #[test]

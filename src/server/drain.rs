@@ -27,14 +27,17 @@ impl Server {
     }
 
     /// Begins to stop: accepts the backlogs, closes the listeners and drains all
-    /// connections.
+    /// connections. The backlogs of inherited listeners are left to the next process.
     fn drain(&mut self, cause: &'static str) {
         let deadline = Instant::now() + self.drain_timeout;
-        self.accept_backlog(deadline);
+        if !self.listeners.are_inherited() {
+            self.accept_backlog(deadline);
+        }
         info!("{cause}: stopping ({} open)", self.connections.len());
         self.control.state = State::Draining;
         self.timers.arm_drain_timeout(deadline);
-        self.listeners.close();
+        self.listeners.close(self.poll.registry());
+        self.observe_draining();
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.begin_close(LocalClose::Shutdown);

@@ -1,6 +1,6 @@
 //! The loop, and what it does with connections.
 //!
-//! One run: poll -> connection events -> run queue -> accepts -> timers -> commands.
+//! One run: poll -> connection events -> run queue -> commands -> accepts -> timers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +31,9 @@ impl Server {
     /// Polls once and does all work that is due.
     ///
     /// Accepting comes after all connection events of the batch, so that a slab key
-    /// freed in the batch is not reused while a stale event is still to come. A place in
+    /// freed in the batch is not reused while a stale event is still to come. It comes
+    /// after the commands, so that a shutdown leaves new connections in an inherited
+    /// backlog. A place in
     /// the run queue may outlive its connection; the next one with its key runs once
     /// more for that, which is harmless.
     pub(super) fn run_once(&mut self, events: &mut Events) -> io::Result<()> {
@@ -54,14 +56,14 @@ impl Server {
                 }
             }
         }
+        if self.control.has_commands() {
+            self.apply_commands();
+        }
         if self.listeners.can_accept() {
             self.accept();
         }
         if self.timers.is_armed() {
             self.expire_timers();
-        }
-        if self.control.has_commands() {
-            self.apply_commands();
         }
         Ok(())
     }
@@ -82,10 +84,17 @@ impl Server {
         if self.timers.is_armed() {
             self.context.now = self.timers.update_clock();
         }
-        if let Some((_, last_event)) = &mut self.busy_poll
-            && !events.is_empty()
-        {
+        if self.follows_activity && !events.is_empty() {
+            self.record_activity();
+        }
+    }
+
+    fn record_activity(&mut self) {
+        if let Some((_, last_event)) = &mut self.busy_poll {
             *last_event = Instant::now();
+        }
+        if self.observer.is_some() {
+            self.timers.arm_progress();
         }
     }
 
@@ -197,6 +206,8 @@ impl Server {
                 Timer::Linger(..) => {} // Closed since.
                 Timer::Idle(key) => self.expire_idle(key),
                 Timer::DrainTimeout => self.control.state = State::Stopped,
+                Timer::Progress => self.observe_progress(),
+                Timer::Heartbeat => self.observe_heartbeat(),
             }
         }
     }

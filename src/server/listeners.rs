@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use mio::Registry;
@@ -26,6 +27,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Listeners {
     all: Vec<Listener>,
+    /// The server holds copies of sockets that outlive it.
+    inherited: bool,
     /// The listeners that may have connections in their backlog, each once, the next
     /// one first. They take turns, and the others cost nothing.
     ///
@@ -65,7 +68,7 @@ impl Listeners {
     /// # Errors
     ///
     /// If a name does not resolve or an address cannot be bound; the text says
-    /// which and why.
+    /// which and why. If `addrs` is empty.
     pub fn bind(addrs: &[HostPort], send_timeout: Option<Duration>) -> io::Result<Listeners> {
         let mut all = Vec::new();
         for addr in addrs {
@@ -74,9 +77,38 @@ impl Listeners {
                 .map_err(|e| with_context(&e, format_args!("cannot resolve {addr}")))?;
             all.append(&mut bind_host(&sockets, send_timeout)?);
         }
+        Listeners::new(all, false)
+    }
+
+    /// Takes sockets that listen already.
+    ///
+    /// # Errors
+    ///
+    /// If one of `sockets` is not a TCP socket that listens; the text has its file
+    /// descriptor. If `sockets` is empty.
+    pub fn inherit(
+        sockets: Vec<TcpListener>,
+        send_timeout: Option<Duration>,
+    ) -> io::Result<Listeners> {
+        let inherit = |socket: TcpListener| {
+            let fd = socket.as_raw_fd();
+            Listener::inherit(socket, send_timeout).map_err(|e| {
+                with_context(&e, format_args!("cannot listen on file descriptor {fd}"))
+            })
+        };
+        let all: io::Result<Vec<Listener>> = sockets.into_iter().map(inherit).collect();
+        Listeners::new(all?, true)
+    }
+
+    fn new(all: Vec<Listener>, inherited: bool) -> io::Result<Listeners> {
+        if all.is_empty() {
+            let what = "no address to listen on";
+            return Err(io::Error::new(ErrorKind::InvalidInput, what));
+        }
         Ok(Listeners {
             is_ready: vec![false; all.len()],
             all,
+            inherited,
             ready: VecDeque::new(),
             paused: false,
             exhausted: false,
@@ -91,6 +123,11 @@ impl Listeners {
             listener.register(registry, Source::Listener(i).into())?;
         }
         Ok(())
+    }
+
+    /// Whether the backlogs outlive the server.
+    pub fn are_inherited(&self) -> bool {
+        self.inherited
     }
 
     pub fn len(&self) -> usize {
@@ -129,8 +166,15 @@ impl Listeners {
     }
 
     /// Closes all listeners. The kernel resets the connections in their backlogs
-    /// (`inet_csk_listen_stop` in `net/ipv4/inet_connection_sock.c`).
-    pub fn close(&mut self) {
+    /// (`inet_csk_listen_stop` in `net/ipv4/inet_connection_sock.c`), unless the sockets
+    /// are inherited. epoll would go on to report a socket that is open elsewhere
+    /// (epoll(7), question 6), so they are deregistered first.
+    pub fn close(&mut self, registry: &Registry) {
+        for listener in &mut self.all {
+            if let Err(e) = listener.deregister(registry) {
+                log::debug!("cannot deregister {}: {e}", listener.addr());
+            }
+        }
         self.all.clear();
         self.ready.clear();
         self.is_ready.clear();

@@ -6,11 +6,12 @@ mod drain;
 mod event_loop;
 mod limits;
 mod listeners;
+mod observer;
 mod timers;
 mod token;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use log::info;
@@ -26,10 +27,12 @@ use connections::Connections;
 use control::{Control, State};
 use limits::{ConnectionLimits, effective_max_connections};
 use listeners::Listeners;
+use observer::Observed;
 use timers::Timers;
 
 pub use control::Handle;
 pub use limits::raise_fd_limit;
+pub use observer::Observer;
 
 /// Events taken per run of the loop.
 const EVENT_CAPACITY: usize = 1024;
@@ -46,8 +49,8 @@ const MAX_PREPEND: usize = 4 * 1024;
 /// every level; all other records have a module path as their target.
 pub const TOTALS_TARGET: &str = "echoline::totals";
 
-/// A bound line echo server: [`bind`](Server::bind) it, then
-/// [`run`](Server::run) it.
+/// A line echo server: [`bind`](Server::bind) it, or [give it
+/// listeners](Server::from_listeners), then [`run`](Server::run) it.
 pub struct Server {
     poll: Poll,
     control: Control,
@@ -60,6 +63,9 @@ pub struct Server {
     /// How long to poll without sleeping after an event, and the time of the last
     /// event.
     busy_poll: Option<(Duration, Instant)>,
+    observer: Option<Observed>,
+    /// Busy polling or the observer takes note of events.
+    follows_activity: bool,
 }
 
 impl Server {
@@ -72,7 +78,28 @@ impl Server {
     /// address cannot be bound; the text says which and why.
     pub fn bind(config: &Config) -> io::Result<Server> {
         config.validate()?;
-        let mut listeners = Listeners::bind(&config.listen, config.send_timeout)?;
+        let listeners = Listeners::bind(&config.listen, config.send_timeout)?;
+        Server::new(config, listeners)
+    }
+
+    /// Serves sockets that listen already, such as those of socket activation, instead
+    /// of the addresses of `config`.
+    ///
+    /// The sockets become non-blocking, and get the options that streams inherit. A
+    /// shutdown leaves the connections in the backlogs to the next process that has the
+    /// sockets; if none has, the kernel resets them.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range, `listeners` is empty, or one of them is not a TCP
+    /// socket that listens; the text says which and why.
+    pub fn from_listeners(config: &Config, listeners: Vec<TcpListener>) -> io::Result<Server> {
+        config.validate()?;
+        let listeners = Listeners::inherit(listeners, config.send_timeout)?;
+        Server::new(config, listeners)
+    }
+
+    fn new(config: &Config, mut listeners: Listeners) -> io::Result<Server> {
         let loop_error = |e| with_context(&e, format_args!("cannot set up the event loop"));
         let poll = Poll::new().map_err(loop_error)?;
         let control = Control::new(poll.registry()).map_err(loop_error)?;
@@ -95,6 +122,8 @@ impl Server {
             },
             drain_timeout: config.drain_timeout,
             busy_poll: (!config.busy_poll.is_zero()).then(|| (config.busy_poll, Instant::now())),
+            observer: None,
+            follows_activity: !config.busy_poll.is_zero(),
         })
     }
 
@@ -128,7 +157,8 @@ impl Server {
     /// Serves until a [`Handle`] or a signal stops the server; blocks the calling
     /// thread in `poll` while nothing happens.
     ///
-    /// A stop accepts what waits in the backlogs, echoes every complete line that
+    /// A stop accepts what waits in the backlogs (unless the listeners were
+    /// [given](Server::from_listeners)), echoes every complete line that
     /// has arrived and sends each peer a FIN. The server returns when the last peer
     /// has closed, or after [`drain_timeout`](Config::drain_timeout).
     ///
@@ -140,6 +170,7 @@ impl Server {
         for addr in self.listeners.addrs() {
             info!("listening on {addr}");
         }
+        self.observe_listening();
         let mut events = Events::with_capacity(EVENT_CAPACITY);
         while matches!(self.control.state, State::Running | State::Draining) {
             self.run_once(&mut events)?;

@@ -13,6 +13,9 @@ use crate::connection::LINGER_TIMEOUT;
 /// How long accepting pauses for lack of resources, unless a close comes first.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// The shortest time between two reports of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The difference of two readings in whole milliseconds may exceed the time between
 /// them by this much.
 const RESOLUTION: Duration = Duration::from_millis(1);
@@ -29,6 +32,10 @@ pub(crate) enum Timer {
     Idle(usize),
     /// The drain timeout has passed.
     DrainTimeout,
+    /// The observer may be told of progress.
+    Progress,
+    /// The observer is to be told that the loop runs.
+    Heartbeat,
 }
 
 /// The armed timers.
@@ -37,6 +44,7 @@ pub(crate) struct Timers {
     clock: Clock,
     heap: BinaryHeap<Reverse<(Instant, Timer)>>,
     retry_accept_armed: bool,
+    progress_armed: bool,
     idle_timeout: Option<Duration>,
     /// By key: whether the idle timer is armed. There is one per slot. A reused slot
     /// inherits it; at worst it fires early and is armed again.
@@ -49,6 +57,7 @@ impl Timers {
             clock: Clock::start(),
             heap: BinaryHeap::new(),
             retry_accept_armed: false,
+            progress_armed: false,
             idle_timeout,
             idle_armed: Vec::new(),
         }
@@ -81,7 +90,8 @@ impl Timers {
         match timer {
             Timer::RetryAccept => self.retry_accept_armed = false,
             Timer::Idle(key) => self.idle_armed[key] = false,
-            Timer::Linger(..) | Timer::DrainTimeout => {}
+            Timer::Progress => self.progress_armed = false,
+            Timer::Linger(..) | Timer::DrainTimeout | Timer::Heartbeat => {}
         }
         Some(timer)
     }
@@ -90,6 +100,16 @@ impl Timers {
         if !std::mem::replace(&mut self.retry_accept_armed, true) {
             self.arm_after(ACCEPT_RETRY_DELAY, Timer::RetryAccept);
         }
+    }
+
+    pub fn arm_progress(&mut self) {
+        if !std::mem::replace(&mut self.progress_armed, true) {
+            self.arm_after(PROGRESS_INTERVAL, Timer::Progress);
+        }
+    }
+
+    pub fn arm_heartbeat(&mut self, after: Duration) {
+        self.arm_after(after, Timer::Heartbeat);
     }
 
     pub fn arm_linger(&mut self, key: usize, accepted_at: Nanos) {
