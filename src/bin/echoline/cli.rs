@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_TIMEOUT};
 use log::LevelFilter;
 
@@ -100,6 +101,10 @@ pub struct Cli {
     #[arg(short, long)]
     quiet: bool,
 
+    /// Where `listen` comes from.
+    #[arg(skip)]
+    listen_source: Option<ValueSource>,
+
     /// The level of `RUST_LOG`, or else of the options.
     #[arg(skip = LevelFilter::Info)]
     pub log_level: LevelFilter,
@@ -143,6 +148,11 @@ impl Cli {
         config
     }
 
+    /// Whether `--listen` is given.
+    pub fn names_addresses(&self) -> bool {
+        self.listen_source != Some(ValueSource::DefaultValue)
+    }
+
     fn level_of_options(&self) -> LevelFilter {
         match (self.quiet, self.verbose) {
             (true, _) => LevelFilter::Warn,
@@ -155,7 +165,9 @@ impl Cli {
 
 /// Parses the command line and `RUST_LOG`.
 pub fn parse() -> Result<Cli, Exit> {
-    let mut cli = Cli::try_parse().map_err(|e| exit(&e))?;
+    let matches = Cli::command().try_get_matches().map_err(|e| exit(&e))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|e| exit(&e))?;
+    cli.listen_source = matches.value_source("listen");
     let level = level_of_environment().map_err(Exit::UsageError)?;
     cli.log_level = level.unwrap_or_else(|| cli.level_of_options());
     Ok(cli)

@@ -7,17 +7,15 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use echoline::TOTALS_TARGET;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, Stat, fstat, open};
 use rustix::stdio::dup2_stdout;
 use rustix::termios::ttyname;
 use simple_logger::SimpleLogger;
@@ -29,6 +27,8 @@ const TARGET: &str = env!("CARGO_PKG_NAME");
 struct NonBlockingLogger {
     /// Prints every record that it gets.
     inner: SimpleLogger,
+    /// journald reads stdout.
+    to_journal: bool,
     level: LevelFilter,
     /// Records lost since the last one printed. A record that failed halfway,
     /// as on a full disk, may still leave stdout's buffer later.
@@ -77,7 +77,13 @@ impl NonBlockingLogger {
     fn print(&self, level: Level, target: &str, args: fmt::Arguments<'_>) -> bool {
         let metadata = Metadata::builder().level(level).target(target).build();
         let record = Record::builder().metadata(metadata).args(args).build();
-        let print = AssertUnwindSafe(|| self.inner.log(&record));
+        let print = AssertUnwindSafe(|| {
+            if self.to_journal {
+                // Stays in stdout's buffer, so the record is still one write.
+                print!("{}", priority(level));
+            }
+            self.inner.log(&record);
+        });
         is_writable(&io::stdout()) && {
             PRINTING.set(true);
             let result = panic::catch_unwind(print);
@@ -120,11 +126,13 @@ pub fn init(level: LevelFilter) {
     // Without a name or the permission, the terminal stays as it is.
     let _ = unblock_terminal();
     let mut inner = SimpleLogger::new().with_colors(io::stdout().is_terminal());
-    if stdout_is_journal().unwrap_or(false) {
-        inner = inner.without_timestamps();
+    let to_journal = is_journal(&io::stdout());
+    if to_journal {
+        inner = inner.without_timestamps(); // journald adds its own.
     }
     let logger = NonBlockingLogger {
         inner,
+        to_journal,
         level,
         lost: AtomicU64::new(0),
     };
@@ -139,12 +147,29 @@ pub fn init(level: LevelFilter) {
     }));
 }
 
-/// Whether journald reads stdout and adds its own timestamps: `JOURNAL_STREAM`
-/// holds the device and inode of its socket (systemd.exec(5)).
-fn stdout_is_journal() -> io::Result<bool> {
-    let Ok(journal) = std::env::var("JOURNAL_STREAM") else {
-        return Ok(false);
-    };
-    let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?).metadata()?;
-    Ok(journal == format!("{}:{}", stdout.dev(), stdout.ino()))
+/// How a record of this level begins where journald reads it (`sd-daemon(3)`).
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::Error => "<3>",
+        Level::Warn => "<4>",
+        Level::Info => "<6>",
+        Level::Debug | Level::Trace => "<7>",
+    }
+}
+
+/// How a line for `sink` begins: with its priority if journald reads `sink`.
+pub fn priority_prefix(sink: &impl AsFd, level: Level) -> &'static str {
+    if is_journal(sink) {
+        priority(level)
+    } else {
+        ""
+    }
+}
+
+/// Whether journald reads `sink`: `JOURNAL_STREAM` holds the device and inode of its
+/// socket (systemd.exec(5)).
+fn is_journal(sink: &impl AsFd) -> bool {
+    let stream = |stat: Stat| format!("{}:{}", stat.st_dev, stat.st_ino);
+    std::env::var("JOURNAL_STREAM")
+        .is_ok_and(|journal| fstat(sink).is_ok_and(|stat| stream(stat) == journal))
 }

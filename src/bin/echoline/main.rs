@@ -3,14 +3,20 @@
 mod cli;
 mod logger;
 mod ping;
+mod systemd;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 use echoline::Server;
+use log::Level;
 
 use crate::cli::{Cli, Command, Exit};
+use crate::systemd::ServiceManager;
+
+const LISTEN_AND_INHERITED: &str = "--listen cannot be used with the sockets that systemd has opened (LISTEN_FDS) (see echoline --help)";
 
 fn main() -> ExitCode {
     match cli::parse() {
@@ -22,7 +28,7 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::from(1),
             Err(e) => fail(3, &e),
         },
-        Ok(cli) => run(&cli).map_or_else(|e| fail(1, &e), |()| ExitCode::SUCCESS),
+        Ok(cli) => serve(&cli).unwrap_or_else(|e| fail(1, &e)),
         Err(Exit::Print(text)) => {
             let _ = io::stdout().write_all(text.as_bytes()); // A closed pipe is no failure.
             ExitCode::SUCCESS
@@ -31,13 +37,34 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> io::Result<()> {
+fn serve(cli: &Cli) -> io::Result<ExitCode> {
+    let inherited = systemd::inherited_listeners()?;
+    if cli.names_addresses() && !inherited.is_empty() {
+        return Ok(fail(2, &LISTEN_AND_INHERITED));
+    }
+    run(cli, inherited)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
     logger::init(cli.log_level);
     if let Err(e) = echoline::raise_fd_limit() {
         log::warn!("cannot raise the limit on file descriptors: {e}");
     }
-    let mut server = Server::bind(&cli.config())?;
+    let service_manager = ServiceManager::from_environment().unwrap_or_else(|e| {
+        log::warn!("cannot notify the service manager: {e}");
+        None
+    });
+    let config = cli.config();
+    let mut server = if inherited.is_empty() {
+        Server::bind(&config)?
+    } else {
+        Server::from_listeners(&config, inherited)?
+    };
     server.handle_signals()?;
+    if let Some(service_manager) = service_manager {
+        server.set_observer(Box::new(service_manager));
+    }
     server.run().map(drop)
 }
 
@@ -45,7 +72,8 @@ fn run(cli: &Cli) -> io::Result<()> {
 fn fail(status: u8, error: &dyn fmt::Display) -> ExitCode {
     let mut stderr = io::stderr();
     if logger::is_writable(&stderr) {
-        let _ = stderr.write_all(format!("echoline: {error}\n").as_bytes());
+        let priority = logger::priority_prefix(&stderr, Level::Error);
+        let _ = stderr.write_all(format!("{priority}echoline: {error}\n").as_bytes());
     }
     ExitCode::from(status)
 }

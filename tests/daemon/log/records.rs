@@ -86,7 +86,7 @@ fn client_data_is_escaped_and_cut() {
 }
 
 #[test]
-fn records_have_no_timestamp_where_the_journal_adds_one() {
+fn records_for_the_journal_have_a_priority_and_no_timestamp() {
     let (reader, stdout) = UnixStream::pair().unwrap();
     let stdout = OwnedFd::from(stdout);
     let meta = File::from(stdout.try_clone().unwrap()).metadata().unwrap();
@@ -101,7 +101,7 @@ fn records_have_no_timestamp_where_the_journal_adds_one() {
     child.wait().unwrap();
     let mut log = String::new();
     (&reader).read_to_string(&mut log).unwrap();
-    let first = format!("INFO  [echoline] listening on {addr}\n");
+    let first = format!("<6>INFO  [echoline] listening on {addr}\n");
     assert!(log.starts_with(&first), "{log}");
 }
 
