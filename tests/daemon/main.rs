@@ -25,6 +25,7 @@ mod readme;
 mod shutdown;
 mod signals;
 mod support;
+mod systemd;
 mod timeouts;
 mod tour;
 mod vanished_peers;

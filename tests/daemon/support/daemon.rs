@@ -42,11 +42,15 @@ impl Daemon {
 
     /// Runs `command`, which starts the daemon, and waits until the daemon listens.
     pub fn spawn(command: &mut Command) -> Daemon {
+        Daemon::spawn_keeping_stdin(command.stdin(Stdio::null()))
+    }
+
+    /// The same with the standard input that `command` has.
+    pub fn spawn_keeping_stdin(command: &mut Command) -> Daemon {
         // Enough for all the tests that run at the same time.
         raise_fd_limit(4096);
         let mut child = command
             .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the daemon starts");

@@ -9,9 +9,9 @@ use super::daemon::Daemon;
 use super::deadline::wait_until;
 use super::process::{send_signal, status_field};
 
-/// Attaches strace to the daemon while `work` runs; returns its output.
-fn strace(daemon: &Daemon, args: &[&str], work: impl FnOnce()) -> String {
-    let (pid, dir) = (daemon.pid(), env!("CARGO_TARGET_TMPDIR"));
+/// Attaches strace to a process while `work` runs; returns its output.
+fn strace(pid: u32, args: &[&str], work: impl FnOnce()) -> String {
+    let dir = env!("CARGO_TARGET_TMPDIR");
     let file = format!("{dir}/strace.{}.{pid}", std::process::id());
     let mut strace = Command::new("strace")
         .args(args)
@@ -32,7 +32,7 @@ fn strace(daemon: &Daemon, args: &[&str], work: impl FnOnce()) -> String {
 pub fn inject_error(daemon: &Daemon, call: &str, errno: &str, work: impl FnOnce()) {
     let trace = format!("trace={call}");
     let fault = format!("inject={call}:error={errno}:when=1");
-    let output = strace(daemon, &["-e", &trace, "-e", &fault], work);
+    let output = strace(daemon.pid(), &["-e", &trace, "-e", &fault], work);
     assert!(
         output.contains("(INJECTED)"),
         "{call} was not called, so {errno} was not injected: {output}"
@@ -56,13 +56,22 @@ impl CallCounts {
 
 /// Counts the daemon's system calls while `work` runs.
 pub fn count_calls(daemon: &Daemon, work: impl FnOnce()) -> CallCounts {
-    count_calls_with(daemon, &[], work)
+    count_calls_of(daemon.pid(), work)
+}
+
+/// Counts the system calls of a process while `work` runs.
+pub fn count_calls_of(pid: u32, work: impl FnOnce()) -> CallCounts {
+    count(pid, &[], work)
 }
 
 /// Counts the daemon's system calls while `work` runs under strace with `args`.
 pub fn count_calls_with(daemon: &Daemon, args: &[&str], work: impl FnOnce()) -> CallCounts {
+    count(daemon.pid(), args, work)
+}
+
+fn count(pid: u32, args: &[&str], work: impl FnOnce()) -> CallCounts {
     let summary = ["-c", "-U", "name,calls"];
-    let table = strace(daemon, &[&summary, args].concat(), work);
+    let table = strace(pid, &[&summary, args].concat(), work);
     let calls = table.lines().filter_map(|line| {
         let mut fields = line.split_whitespace();
         let (name, count) = (fields.next()?, fields.next()?.parse().ok()?);

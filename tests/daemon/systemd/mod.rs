@@ -1,0 +1,5 @@
+//! The daemon as a service of systemd: with the environment that systemd would set, and
+//! in a systemd that the test boots.
+
+mod activation;
+mod notify;
