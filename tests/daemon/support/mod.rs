@@ -9,5 +9,6 @@ pub mod namespace;
 pub mod pcap;
 pub mod process;
 pub mod strace;
+pub mod systemd;
 pub mod tcpdump;
 pub mod terminal;

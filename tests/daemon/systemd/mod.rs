@@ -2,4 +2,7 @@
 //! in a systemd that the test boots.
 
 mod activation;
+mod booted;
 mod notify;
+mod restart;
+mod units;
