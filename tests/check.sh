@@ -20,6 +20,7 @@ declare -A tools=(
     [socat]=socat
     [ss]=iproute2
     [strace]=strace
+    [systemctl]=systemd
     [tcpdump]=tcpdump
     [tmux]=tmux
     [tshark]=tshark

@@ -53,12 +53,14 @@ boot)
     mount -t cgroup2 cgroup2 sys/fs/cgroup
     mount -t tmpfs tmpfs run
     mount -t tmpfs tmpfs dev
+    mount -t tmpfs tmpfs var/log
     cp -a /dev/{null,zero,full,random,urandom,tty} dev
     mkdir dev/pts dev/shm
+    ln -s pts/ptmx dev/ptmx
     pivot_root . mnt
     umount --lazy /mnt
     # The machine's own files are out of reach from here on.
     test "$(stat --file-system --format=%T /)" = overlayfs
-    exec env -i container=test /lib/systemd/systemd --unit=test.target --log-target=null --show-status=0
+    exec env -i container=test /lib/systemd/systemd --unit=test.target --log-target=journal --show-status=0
     ;;
 esac
