@@ -248,7 +248,7 @@ fn minimal_serves_a_quiet_client_while_others_flood() {
     for flood in floods {
         flood.shutdown(Shutdown::Both).unwrap();
     }
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
