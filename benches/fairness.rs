@@ -30,7 +30,7 @@ pub fn latencies_during_flood(
     let client = TcpStream::connect(server.addr)?;
     client.set_nodelay(true)?;
     client.set_read_timeout(Some(TIMEOUT))?;
-    let flooding = thread::spawn(move || flood.run(duration, false, || {}));
+    let flooding = thread::spawn(move || flood.run(duration, false));
     let mut latencies = Vec::new();
     let mut result = Ok(());
     while !flooding.is_finished() && result.is_ok() {

@@ -3,16 +3,12 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::{Shutdown, TcpStream};
 
-use rustix::process::{Resource, getrlimit};
-
 use crate::load::STALL_TIMEOUT;
 use crate::ping::ping;
 use crate::process::Process;
+use crate::sockets;
 
 const LINE: &[u8; 6] = b"hello\n";
-
-/// Descriptors of the bench that are not connections.
-const RESERVED_FDS: usize = 100;
 
 /// A server's memory with open connections, each of which has echoed a line.
 pub struct IdleMemory {
@@ -35,11 +31,11 @@ pub fn measure(
     wanted: usize,
     report: impl FnOnce(&IdleMemory),
 ) -> io::Result<()> {
-    let mut clients = vec![connect(server)?];
+    let mut clients = vec![connect(server, 0)?];
     let before = rss(server)?;
-    let connections = wanted.min(max_connections());
+    let connections = wanted.min(sockets::max_connections());
     while clients.len() < connections {
-        clients.push(connect(server)?);
+        clients.push(connect(server, clients.len())?);
     }
     let rss = rss(server)?;
     report(&IdleMemory {
@@ -61,13 +57,8 @@ fn rss(server: &Process) -> io::Result<u64> {
     server.rss().ok_or_else(unknown)
 }
 
-fn max_connections() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit).unwrap_or(usize::MAX) - RESERVED_FDS
-}
-
-fn connect(server: &Process) -> io::Result<TcpStream> {
-    let client = TcpStream::connect(server.addr)?;
+fn connect(server: &Process, number: usize) -> io::Result<TcpStream> {
+    let client = sockets::connect(server.addr, number, STALL_TIMEOUT)?;
     client.set_read_timeout(Some(STALL_TIMEOUT))?;
     ping(&client, LINE)?;
     Ok(client)

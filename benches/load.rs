@@ -9,19 +9,22 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use crate::exchange::Exchange;
+use crate::sockets;
 use client::Client;
 
 /// A server that sends nothing for so long has failed.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(2);
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long all clients together may take to connect, or to get their last echoes.
+fn patience(exchange: Exchange) -> Duration {
+    STALL_TIMEOUT + Duration::from_millis(exchange.connections as u64)
+}
 
 /// The result of one [`Load::run`].
 #[derive(Debug, Default)]
 pub struct Sample {
-    /// Lines echoed in `elapsed`.
     pub lines: u64,
     pub elapsed: Duration,
-    /// Lines echoed until no batch was in flight.
-    pub all_lines: u64,
     /// Round-trip times of batches, if recorded.
     pub latencies: Vec<Duration>,
 }
@@ -40,12 +43,14 @@ impl Load {
     ///
     /// # Errors
     ///
-    /// If connecting takes too long, as with a short backlog.
+    /// If there are not enough file descriptors, or if connecting takes too long,
+    /// as with a short backlog.
     pub fn connect(addr: SocketAddr, exchange: Exchange) -> io::Result<Load> {
+        sockets::check_fd_limit(exchange.connections)?;
         let (poll, started) = (Poll::new()?, Instant::now());
         let clients = (0..exchange.connections)
             .map(|number| {
-                let left = STALL_TIMEOUT.saturating_sub(started.elapsed());
+                let left = patience(exchange).saturating_sub(started.elapsed());
                 let timeout = left.max(Duration::from_millis(1));
                 let mut client = Client::connect(addr, timeout, exchange, number)?;
                 client.register(poll.registry(), Token(number))?;
@@ -61,45 +66,27 @@ impl Load {
         })
     }
 
-    /// Keeps all clients busy for `duration`, calls `on_time_up`, then waits for
-    /// the batches in flight. Each client sends at least one batch.
+    /// Keeps all clients busy for `duration`, then waits for the batches in
+    /// flight. Each client sends at least one batch.
     ///
     /// # Errors
     ///
     /// If the server closes a connection, stalls, or echoes wrong bytes.
-    pub fn run(
-        &mut self,
-        duration: Duration,
-        record_latencies: bool,
-        on_time_up: impl FnOnce(),
-    ) -> io::Result<Sample> {
+    pub fn run(&mut self, duration: Duration, record_latencies: bool) -> io::Result<Sample> {
         let started = Instant::now();
-        let deadline = started + duration + STALL_TIMEOUT;
+        let deadline = started + duration + patience(self.exchange);
         let mut sample = Sample::default();
-        let mut on_time_up = Some(on_time_up);
         for client in &mut self.clients {
             client.send_batch()?;
         }
         let mut in_flight = self.clients.len();
         while in_flight > 0 {
-            if started.elapsed() >= duration
-                && let Some(on_time_up) = on_time_up.take()
-            {
-                sample.elapsed = started.elapsed();
-                sample.lines = sample.all_lines + self.partial_lines();
-                on_time_up();
-            }
             self.wait(deadline)?;
-            let send_more = on_time_up.is_some();
+            let send_more = started.elapsed() < duration;
             in_flight -= self.handle_events(&mut sample, record_latencies, send_more)?;
         }
+        sample.elapsed = started.elapsed();
         Ok(sample)
-    }
-
-    /// Lines of batches that have come back in part.
-    fn partial_lines(&self) -> u64 {
-        let bytes: usize = self.clients.iter().map(Client::received).sum();
-        (bytes / self.exchange.line_len) as u64
     }
 
     fn wait(&mut self, deadline: Instant) -> io::Result<()> {
@@ -126,7 +113,7 @@ impl Load {
             if !client.receive(&mut self.buffer)? {
                 continue;
             }
-            sample.all_lines += self.exchange.lines as u64;
+            sample.lines += self.exchange.lines as u64;
             if record_latencies {
                 sample.latencies.push(client.latency());
             }

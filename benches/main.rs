@@ -25,6 +25,7 @@ mod report;
 mod rounds;
 mod servers;
 mod sessions;
+mod sockets;
 mod strace;
 mod summary;
 mod workloads;

@@ -37,19 +37,34 @@ fn cells(table: &Table, row: &Row, metrics: &[Metric]) -> Vec<String> {
 }
 
 fn value(metric: Metric, summary: Summary) -> String {
-    let Summary { median, min, max } = summary;
     let decimals = metric.decimals();
     match metric {
-        Metric::Rate => format!("{median:.0} ({min:.0}–{max:.0})"),
-        _ => format!("{median:.decimals$}"),
+        Metric::Rate => with_quartiles(summary, 0),
+        _ => format!("{:.decimals$}", summary.median),
     }
 }
 
-fn ratio(summary: Summary) -> String {
-    let Summary { median, min, max } = summary;
-    match median {
-        0.2.. => format!("{median:.2} ({min:.2}–{max:.2})"),
-        _ => format!("{median:.3} ({min:.3}–{max:.3})"),
+/// The charts show the same text beside their bars.
+pub fn ratio(summary: Summary) -> String {
+    match summary.median {
+        10.0.. => with_quartiles(summary, 0),
+        0.2.. => with_quartiles(summary, 2),
+        _ => with_quartiles(summary, 3),
+    }
+}
+
+/// A single value has no quartiles.
+fn with_quartiles(summary: Summary, decimals: usize) -> String {
+    let Summary {
+        median,
+        lower_quartile,
+        upper_quartile,
+    } = summary;
+    let text = format!("{median:.decimals$}");
+    if lower_quartile < upper_quartile {
+        text + &format!(" ({lower_quartile:.decimals$}–{upper_quartile:.decimals$})")
+    } else {
+        text
     }
 }
 

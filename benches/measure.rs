@@ -29,7 +29,8 @@ impl Measurement<'_> {
     /// If the server fails the workload.
     pub fn run(&mut self, kind: Kind) -> io::Result<()> {
         match kind {
-            Kind::Throughput(exchange) => self.throughput(exchange),
+            Kind::Throughput(exchange) => self.throughput(exchange, self.plan.duration),
+            Kind::Growth(exchange) => self.growth(exchange),
             Kind::Latency(exchange) => self.latency(exchange),
             Kind::Sessions => self.sessions(),
             Kind::Fairness(flood) => self.fairness(flood),
@@ -38,19 +39,25 @@ impl Measurement<'_> {
         }
     }
 
-    fn throughput(&mut self, exchange: Exchange) -> io::Result<()> {
-        let duration = self.plan.duration;
+    fn throughput(&mut self, exchange: Exchange, duration: Duration) -> io::Result<()> {
         let mut load = Load::connect(self.server.addr, exchange)?;
-        let warm_up = load.run(self.plan.warm_up, false, || {})?;
-        let (before, mut after) = (self.server.cpu_time(), None);
-        let sample = load.run(duration, false, || after = self.server.cpu_time())?;
-        self.add_rate(sample.lines, sample.elapsed, before.zip(after));
-        let lines = (warm_up.all_lines + sample.all_lines) as f64;
+        let warm_up = load.run(self.plan.warm_up, false)?;
+        let before = self.server.cpu_time();
+        let sample = load.run(duration, false)?;
+        self.add_rate(
+            sample.lines,
+            sample.elapsed,
+            before.zip(self.server.cpu_time()),
+        );
+        let lines = (warm_up.lines + sample.lines) as f64;
         self.add(Metric::DataSegments, load.data_segments() as f64 / lines);
-        let rss = self.server.rss().map(|rss| rss as f64 / 1024.0);
-        self.add(Metric::Rss, rss);
-        self.add_system_calls(|| Ok(load.run(duration, false, || {})?.all_lines));
+        self.add_system_calls(|| Ok(load.run(duration, false)?.lines));
         Ok(())
+    }
+
+    fn growth(&mut self, exchange: Exchange) -> io::Result<()> {
+        self.add(Metric::Connections, exchange.connections as f64);
+        self.throughput(exchange, self.plan.growth_duration)
     }
 
     fn sessions(&mut self) -> io::Result<()> {
@@ -65,8 +72,8 @@ impl Measurement<'_> {
 
     fn latency(&mut self, exchange: Exchange) -> io::Result<()> {
         let mut load = Load::connect(self.server.addr, exchange)?;
-        load.run(self.plan.warm_up, false, || {})?;
-        let sample = load.run(self.plan.duration, true, || {})?;
+        load.run(self.plan.warm_up, false)?;
+        let sample = load.run(self.plan.duration, true)?;
         self.add_latencies(&sample.latencies);
         Ok(())
     }

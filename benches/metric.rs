@@ -3,9 +3,11 @@
 /// Order is the order of the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
+    Connections,
     Rate,
     CpuTime,
     CpuShare,
+    KernelShare,
     P50,
     P99,
     P999,
@@ -13,7 +15,6 @@ pub enum Metric {
     SystemCalls,
     Instructions,
     DataSegments,
-    Connections,
     MemoryPerConnection,
     Rss,
 }
@@ -25,6 +26,7 @@ impl Metric {
             Metric::Rate => ("rate_per_s", "per second", 0),
             Metric::CpuTime => ("cpu_us_each", "CPU µs each", 3),
             Metric::CpuShare => ("cpu_share", "CPU busy", 2),
+            Metric::KernelShare => ("kernel_share", "in kernel", 3),
             Metric::P50 => ("p50_us", "p50 µs", 0),
             Metric::P99 => ("p99_us", "p99 µs", 0),
             Metric::P999 => ("p99_9_us", "p99.9 µs", 0),
@@ -54,7 +56,7 @@ impl Metric {
     pub fn references(self, baseline: &'static str) -> Vec<&'static str> {
         match self {
             Metric::Rate | Metric::Instructions => vec![baseline, "tokio"],
-            Metric::CpuTime | Metric::P99 => vec![baseline],
+            Metric::CpuTime | Metric::P99 | Metric::Rss => vec![baseline],
             _ => Vec::new(),
         }
     }

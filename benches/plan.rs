@@ -17,6 +17,11 @@ pub struct Plan {
     pub session_rounds: usize,
     pub latency_rounds: usize,
     pub flood_duration: Duration,
+    /// Connections that are all in ping-pong.
+    pub growth: &'static [usize],
+    pub growth_rounds: usize,
+    /// Long enough for each of the most connections to echo several lines.
+    pub growth_duration: Duration,
     pub idle_connections: &'static [usize],
 }
 
@@ -30,7 +35,10 @@ pub const FULL: Plan = Plan {
     session_rounds: 15,
     latency_rounds: 7,
     flood_duration: Duration::from_secs(1),
-    idle_connections: &[10_000, 19_000],
+    growth: &[1, 64, 1_000, 8_000, 16_000],
+    growth_rounds: 9,
+    growth_duration: Duration::from_millis(300),
+    idle_connections: &[1_000, 10_000, 19_000],
 };
 
 pub const QUICK: Plan = Plan {
@@ -43,5 +51,8 @@ pub const QUICK: Plan = Plan {
     session_rounds: 3,
     latency_rounds: 1,
     flood_duration: Duration::from_millis(300),
-    idle_connections: &[5_000],
+    growth: &[1, 64, 2_000],
+    growth_rounds: 3,
+    growth_duration: Duration::from_millis(60),
+    idle_connections: &[1_000, 5_000],
 };

@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::time::ClockId;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::affinity;
 use crate::servers::Server;
@@ -18,6 +19,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running server, stopped on drop.
 pub struct Process {
+    name: &'static str,
     child: Child,
     pub addr: SocketAddr,
     forks: bool,
@@ -41,8 +43,10 @@ impl Process {
         command
             .stdin(Stdio::null())
             .stdout(log)
-            .stderr(Stdio::null());
+            .stderr(File::create(error_file(server.name))?)
+            .process_group(0);
         let mut process = Process {
+            name: server.name,
             child: affinity::as_server(|| command.spawn())?,
             addr,
             forks: server.forks,
@@ -50,8 +54,8 @@ impl Process {
         if process.wait_until_listening()? {
             Ok(process)
         } else {
-            let text = format!("{} does not listen", server.name);
-            Err(io::Error::other(text))
+            let reason = process.exit_reason().unwrap_or_default();
+            Err(io::Error::other(format!("does not listen; {reason}")))
         }
     }
 
@@ -92,6 +96,38 @@ impl Process {
         Some(kib.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     }
 
+    /// Share of the kernel in the CPU time since the start (`utime` and `stime` of
+    /// `proc_pid_stat(5)`); `None` if the server forks.
+    pub fn kernel_share(&self) -> Option<f64> {
+        if self.forks {
+            return None;
+        }
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
+        let (_, fields) = stat.rsplit_once(") ")?; // The name before may have spaces.
+        let mut times = fields.split(' ').skip(11).map(str::parse::<f64>);
+        let (user, kernel) = (times.next()?.ok()?, times.next()?.ok()?);
+        Some(kernel / (user + kernel))
+    }
+
+    /// The exit status, and the last line that the server wrote to stderr; `None`
+    /// if the server still runs after half a second. A process with many sockets
+    /// takes a while to end.
+    pub fn exit_reason(&mut self) -> Option<String> {
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().ok()? {
+                break status;
+            }
+            if started.elapsed() > Duration::from_millis(500) {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let errors = fs::read_to_string(error_file(self.name)).unwrap_or_default();
+        let last = errors.lines().last().unwrap_or_default();
+        Some(format!("the server ended, {status}: {last}"))
+    }
+
     /// A field of `/proc/PID/status`.
     pub fn status(&self, field: &str) -> Option<String> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
@@ -119,12 +155,19 @@ impl Drop for Process {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.stop();
         }
+        // Processes of connections may outlive the one that forked them.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
     }
 }
 
 /// A loopback address with a port that is free now.
 fn free_addr() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// Where a server writes its errors.
+fn error_file(name: &str) -> String {
+    format!("{}/stderr.{name}", env!("CARGO_TARGET_TMPDIR"))
 }
 
 /// Where a server that logs writes its log.

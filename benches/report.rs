@@ -40,6 +40,10 @@ impl Row {
         }
     }
 
+    pub fn has(&self, metric: Metric) -> bool {
+        self.samples.contains_key(&metric)
+    }
+
     pub fn summary(&self, metric: Metric) -> Option<Summary> {
         Summary::of(self.samples.get(&metric)?.values().copied())
     }
@@ -113,5 +117,9 @@ impl Table {
 }
 
 fn summary_json(summary: Summary) -> Value {
-    json!({ "median": summary.median, "min": summary.min, "max": summary.max })
+    json!({
+        "median": summary.median,
+        "lower_quartile": summary.lower_quartile,
+        "upper_quartile": summary.upper_quartile,
+    })
 }

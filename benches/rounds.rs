@@ -20,7 +20,7 @@ pub fn run(workload: &Workload, plan: &Plan) -> Table {
         count_instructions(workload, &mut table);
         return table;
     }
-    let processes: Vec<_> = servers.iter().map(Process::start).collect();
+    let mut processes: Vec<_> = servers.iter().map(Process::start).collect();
     for round in 0..rounds(workload.kind, plan) {
         for i in order(round, servers.len()) {
             let row = &mut table.rows[i];
@@ -38,11 +38,26 @@ pub fn run(workload: &Workload, plan: &Plan) -> Table {
                 .run(workload.kind),
                 Err(e) => Err(io::Error::other(e.to_string())),
             };
-            row.failure = result.err().map(|e| e.to_string());
+            row.failure = result
+                .err()
+                .map(|e| failure(&e, processes[i].as_mut().ok()));
             thread::sleep(plan.pause);
         }
     }
+    for (row, process) in table.rows.iter_mut().zip(&processes) {
+        if let (true, Ok(process)) = (row.has(Metric::CpuTime), process) {
+            row.add(Metric::KernelShare, 0, process.kernel_share());
+        }
+    }
     table
+}
+
+/// The error, and why the server ended if that caused the error.
+fn failure(error: &io::Error, server: Option<&mut Process>) -> String {
+    match server.and_then(Process::exit_reason) {
+        Some(reason) => format!("{error}; {reason}"),
+        None => error.to_string(),
+    }
 }
 
 fn count_instructions(workload: &Workload, table: &mut Table) {
@@ -57,6 +72,7 @@ fn count_instructions(workload: &Workload, table: &mut Table) {
 fn rounds(kind: Kind, plan: &Plan) -> usize {
     match kind {
         Kind::Throughput(_) => plan.rounds,
+        Kind::Growth(_) => plan.growth_rounds,
         Kind::Sessions => plan.session_rounds,
         Kind::Latency(_) | Kind::Fairness(_) => plan.latency_rounds,
         Kind::Idle(_) | Kind::Instructions => 1,

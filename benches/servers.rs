@@ -95,6 +95,10 @@ pub fn baseline_records() -> Server {
     Server::built_in("baseline-records")
 }
 
+pub fn tokio() -> Server {
+    Server::built_in("tokio")
+}
+
 /// The built-in servers that split the input into lines.
 pub fn built_in_line_servers() -> [Server; 3] {
     ["baseline-lines", "tokio", "threads"].map(Server::built_in)

@@ -1,10 +1,10 @@
-//! Median, minimum, maximum and percentiles.
+//! Median, quartiles and percentiles.
 
 #[derive(Debug, Clone, Copy)]
 pub struct Summary {
     pub median: f64,
-    pub min: f64,
-    pub max: f64,
+    pub lower_quartile: f64,
+    pub upper_quartile: f64,
 }
 
 impl Summary {
@@ -12,14 +12,20 @@ impl Summary {
     pub fn of(values: impl Iterator<Item = f64>) -> Option<Summary> {
         let mut sorted: Vec<f64> = values.collect();
         sorted.sort_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let middle = sorted.len() / 2;
-        let median = match sorted.len() % 2 {
-            0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
-            _ => sorted[middle],
-        };
-        Some(Summary { median, min, max })
+        Some(Summary {
+            median: quantile(&sorted, 2)?,
+            lower_quartile: quantile(&sorted, 1)?,
+            upper_quartile: quantile(&sorted, 3)?,
+        })
     }
+}
+
+/// So many quarters of the way through `sorted`, between two values if need be.
+fn quantile(sorted: &[f64], quarters: usize) -> Option<f64> {
+    let position = quarters * sorted.len().checked_sub(1)?;
+    let (below, above) = (position / 4, position.div_ceil(4));
+    let fraction = (position % 4) as f64 / 4.0;
+    Some(sorted[below] + (sorted[above] - sorted[below]) * fraction)
 }
 
 /// The nearest-rank percentile of `sorted`; `fraction` is 0 to 1.

@@ -16,6 +16,8 @@ pub struct Workload {
 pub enum Kind {
     /// Throughput of an exchange.
     Throughput(Exchange),
+    /// Throughput of one of several exchanges that differ in their connections.
+    Growth(Exchange),
     /// Latency of an exchange.
     Latency(Exchange),
     /// Sessions of one line.
@@ -36,9 +38,11 @@ const fn exchange(connections: usize, lines: usize, line_len: usize) -> Exchange
     }
 }
 
-const SINGLE: (&str, Exchange) = ("ping-pong, 1 × 16 B", exchange(1, 1, 16));
+/// For the option that makes a loop poll before it sleeps.
+const BUSY_POLL: (&str, Exchange) = ("busy poll (echoline only), 1 × 16 B", exchange(1, 1, 16));
 
-const EXCHANGES: [(&str, Exchange); 6] = [
+const EXCHANGES: [(&str, Exchange); 7] = [
+    ("ping-pong, 1 × 16 B", exchange(1, 1, 16)),
     ("ping-pong, 64 × 16 B", exchange(64, 1, 16)),
     ("ping-pong, 300 × 512 B", exchange(300, 1, 512)),
     ("pipelined, 16 × 100 × 16 B", exchange(16, 100, 16)),
@@ -84,20 +88,20 @@ pub fn all(plan: &Plan, foreign: &[Server]) -> Vec<Workload> {
     let line_servers = servers::built_in_line_servers();
     let own = [&echoline[..], &line_servers].concat();
     let all = [&own, foreign].concat();
-    let all_and = |variant| [&echoline[..], &[variant], &line_servers, foreign].concat();
     let per_line = [
         servers::baseline_records(),
         servers::echoline_packet_per_line(),
         servers::echoline(),
     ];
 
-    let busy_poll = all_and(servers::echoline_busy_poll());
-    let mut workloads = vec![Workload::throughput(SINGLE, &busy_poll)];
-    workloads.extend(EXCHANGES.map(|exchange| Workload::throughput(exchange, &all)));
-    workloads.extend(PACKET_PER_LINE.map(|exchange| Workload::throughput(exchange, &per_line)));
-
-    let logging = all_and(servers::echoline_logging());
+    let exchanges = EXCHANGES.map(|exchange| Workload::throughput(exchange, &all));
+    let mut workloads = Vec::from(exchanges);
+    let logging = [servers::echoline_logging()];
+    let logging = [&echoline[..], &logging, &line_servers, foreign].concat();
     workloads.push(Workload::new("sessions", Kind::Sessions, &logging));
+    workloads.extend(PACKET_PER_LINE.map(|exchange| Workload::throughput(exchange, &per_line)));
+    let busy_poll = [&echoline[..], &[servers::echoline_busy_poll()]].concat();
+    workloads.push(Workload::throughput(BUSY_POLL, &busy_poll));
     let (name, exchange) = LATENCY;
     workloads.push(Workload::new(name, Kind::Latency(exchange), &all));
     let (name, exchange) = FLOOD;
@@ -105,10 +109,18 @@ pub fn all(plan: &Plan, foreign: &[Server]) -> Vec<Workload> {
     let (name, exchange) = NEWLINES;
     let modes = [servers::echoline(), servers::echoline_packet_per_line()];
     workloads.push(Workload::new(name, Kind::Fairness(exchange), &modes));
+    workloads.extend(growth(plan, &[&echoline[..], &[servers::tokio()]].concat()));
     workloads.extend(idle(plan, all));
     let name = "instructions, ping-pong 16 B";
     workloads.push(Workload::new(name, Kind::Instructions, &own));
     workloads
+}
+
+fn growth(plan: &Plan, servers: &[Server]) -> impl Iterator<Item = Workload> {
+    plan.growth.iter().map(move |&connections| {
+        let name = format!("growth, {connections} × 16 B");
+        Workload::new(&name, Kind::Growth(exchange(connections, 1, 16)), servers)
+    })
 }
 
 fn idle(plan: &Plan, mut servers: Vec<Server>) -> impl Iterator<Item = Workload> {
