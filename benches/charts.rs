@@ -1,163 +1,127 @@
-//! Bar charts of the medians, as SVG.
+//! Which charts there are, as SVG.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "pixels and numbers of servers are small"
+)]
 
-use std::error::Error;
+mod axis;
+mod bars;
+mod canvas;
+mod lines;
+
 use std::fs;
 use std::path::Path;
 
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-
 use crate::metric::Metric;
-use crate::report::{Row, Table};
+use crate::report::Table;
+use canvas::{Anchor, Canvas, MUTED, Result, TEXT};
+use lines::Line;
 
-/// One metric of one workload.
-struct Panel {
-    title: String,
-    /// Servers and their medians.
-    bars: Vec<(&'static str, f64)>,
-    scale: Scale,
+const WIDTH: i32 = 1120;
+const HEADER_HEIGHT: i32 = 84;
+
+/// What the whole chart shows, where and when it was measured.
+struct Heading<'a> {
+    title: &'a str,
+    how: &'a str,
+    machine: &'a str,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scale {
-    Linear,
-    Logarithmic,
+impl Heading<'_> {
+    fn draw(&self, canvas: &Canvas<'_>) -> Result<()> {
+        canvas.text(self.title, 19, TEXT, Anchor::Left, (12, 22))?;
+        canvas.text(self.how, 13, TEXT, Anchor::Left, (12, 46))?;
+        canvas.text(self.machine, 13, MUTED, Anchor::Left, (12, 66))
+    }
 }
 
-const TEXT_COLOR: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const ECHOLINE_COLOR: RGBColor = RGBColor(0xd9, 0x5f, 0x02);
-const BASELINE_COLOR: RGBColor = RGBColor(0x66, 0x66, 0x66);
-const OTHER_COLOR: RGBColor = RGBColor(0x9d, 0xb4, 0xc8);
+const RATIOS: &str = "Bar and number: median of the ratios of each round to the baseline of \
+    the same round. Whisker and brackets: the middle half of the rounds (quartiles); none for \
+    a single round.";
 
-// All lengths are in pixels.
-const COLUMN_WIDTH: i32 = 480;
-const BAR_HEIGHT: i32 = 22;
-const TITLE_HEIGHT: i32 = 40;
-const LABEL_WIDTH: i32 = 180;
-const MAX_BAR_LENGTH: i32 = 200;
+/// Charts of ratios to the baseline.
+const BARS: [(&str, Metric, &str); 4] = [
+    (
+        "throughput.svg",
+        Metric::Rate,
+        "Lines echoed per second (sessions: sessions per second), relative to the baseline; more is better",
+    ),
+    (
+        "cpu.svg",
+        Metric::CpuTime,
+        "CPU time of the server per line (sessions: per session), relative to the baseline; less is better",
+    ),
+    (
+        "latency.svg",
+        Metric::P99,
+        "Round-trip time of a line, 99th percentile, relative to the baseline; less is better",
+    ),
+    (
+        "memory.svg",
+        Metric::Rss,
+        "Resident memory of the server, relative to the baseline; less is better",
+    ),
+];
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+/// The servers of the growth chart.
+const GROWING: [&str; 3] = ["baseline", "echoline", "tokio"];
 
-/// Writes one chart per metric that was measured.
-pub fn draw(tables: &[Table], out: &Path) -> Result<(), Box<dyn Error>> {
-    let panels = |metric, scale| -> Vec<Panel> {
-        let panels = tables.iter().map(|table| Panel::new(table, metric, scale));
-        panels.filter(|panel| !panel.bars.is_empty()).collect()
-    };
-    let latency: Vec<Panel> = panels(Metric::P50, Scale::Logarithmic)
-        .into_iter()
-        .zip(panels(Metric::P99, Scale::Logarithmic))
-        .flat_map(<[Panel; 2]>::from)
-        .collect();
-    let memory = panels(Metric::MemoryPerConnection, Scale::Logarithmic);
-    let charts = [
-        ("throughput.svg", panels(Metric::Rate, Scale::Linear)),
-        ("cpu.svg", panels(Metric::CpuTime, Scale::Logarithmic)),
-        ("latency.svg", latency),
-        ("memory.svg", memory),
-    ];
-    for (name, panels) in charts {
+/// Writes the charts of what was measured.
+pub fn draw(tables: &[Table], machine: &str, out: &Path) -> Result<()> {
+    for (name, metric, title) in BARS {
+        let heading = Heading {
+            title,
+            how: RATIOS,
+            machine,
+        };
+        // The tables of the growth chart are not drawn twice.
+        let tables = tables.iter().filter(|table| !is_growth(table));
+        let panels: Vec<_> = tables
+            .filter_map(|table| bars::Panel::new(table, metric))
+            .collect();
         if !panels.is_empty() {
-            fs::write(out.join(name), svg(&panels)?)?;
+            fs::write(out.join(name), bars::draw(&heading, &panels)?)?;
         }
+    }
+    if tables.iter().any(is_growth) {
+        fs::write(out.join("growth.svg"), growth(tables, machine)?)?;
     }
     Ok(())
 }
 
-/// Draws the panels in two columns.
-fn svg(panels: &[Panel]) -> Result<String, Box<dyn Error>> {
-    let rows = || panels.chunks(2);
-    let row_height = |row: &[Panel]| row.iter().map(Panel::height).max().unwrap_or(0);
-    let height = rows().map(row_height).sum::<i32>() + TITLE_HEIGHT / 2;
-    let width = COLUMN_WIDTH * i32::try_from(panels.len().min(2))?;
-    let size = (u32::try_from(width)?, u32::try_from(height)?);
-    let mut text = String::new();
-    let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
-    area.fill(&WHITE)?;
-    let mut top = 0;
-    for row in rows() {
-        for (panel, left) in row.iter().zip([0, COLUMN_WIDTH]) {
-            panel.draw(&area, left, top)?;
-        }
-        top += row_height(row);
-    }
-    area.present()?;
-    drop(area); // Ends the borrow of `text`.
-    Ok(text)
+fn is_growth(table: &Table) -> bool {
+    table.workload.starts_with("growth")
 }
 
-impl Panel {
-    fn new(table: &Table, metric: Metric, scale: Scale) -> Panel {
-        let bar = |row: &Row| Some((row.server, row.summary(metric)?.median));
-        Panel {
-            title: format!("{}: {}", table.workload, metric.title()),
-            bars: table.rows.iter().filter_map(bar).collect(),
-            scale,
-        }
-    }
-
-    fn height(&self) -> i32 {
-        TITLE_HEIGHT + BAR_HEIGHT * i32::try_from(self.bars.len()).expect("few servers")
-    }
-
-    fn bar_length(&self, value: f64) -> i32 {
-        let max = self.bars.iter().map(|bar| bar.1).fold(f64::MIN, f64::max);
-        let min = self.bars.iter().map(|bar| bar.1).fold(f64::MAX, f64::min);
-        let fraction = match self.scale {
-            Scale::Linear => value / max,
-            Scale::Logarithmic => {
-                // The axis begins a tenth of a decade below the power of ten
-                // under the minimum, so that every bar is visible.
-                let decades = |value: f64| value.log10() - min.log10().floor() + 0.1;
-                decades(value) / decades(max)
-            }
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "at most MAX_BAR_LENGTH")]
-        return (fraction * f64::from(MAX_BAR_LENGTH)) as i32;
-    }
-
-    fn draw(&self, area: &Area<'_>, left: i32, top: i32) -> Result<(), Box<dyn Error>> {
-        let scale = match self.scale {
-            Scale::Linear => "",
-            Scale::Logarithmic => " (log. scale)",
-        };
-        let title = format!("{}{scale}", self.title);
-        let place = (left + 10, top + TITLE_HEIGHT / 2);
-        area.draw_text(&title, &text_style(15, HPos::Left), place)?;
-        for (number, (server, value)) in self.bars.iter().enumerate() {
-            let top = top + TITLE_HEIGHT + BAR_HEIGHT * i32::try_from(number)?;
-            let (middle, start) = (top + BAR_HEIGHT / 2, left + LABEL_WIDTH);
-            let end = start + self.bar_length(*value);
-            let corners = [(start, top + 3), (end, top + BAR_HEIGHT - 3)];
-            area.draw(&Rectangle::new(corners, color(server).filled()))?;
-            area.draw_text(server, &text_style(13, HPos::Right), (start - 6, middle))?;
-            let style = text_style(13, HPos::Left);
-            area.draw_text(&rounded(*value), &style, (end + 6, middle))?;
-        }
-        Ok(())
-    }
-}
-
-fn text_style(size: i32, position: HPos) -> TextStyle<'static> {
-    let style = ("sans-serif", size).into_font().color(&TEXT_COLOR);
-    style.pos(Pos::new(position, VPos::Center))
-}
-
-fn color(server: &str) -> RGBColor {
-    match server {
-        _ if server.starts_with("echoline") => ECHOLINE_COLOR,
-        _ if server.starts_with("baseline") => BASELINE_COLOR,
-        _ => OTHER_COLOR,
-    }
-}
-
-/// Shortens a value to fit beside its bar.
-fn rounded(value: f64) -> String {
-    match value {
-        1e6.. => format!("{:.1} M", value / 1e6),
-        1e4.. => format!("{:.0} k", value / 1e3),
-        10.0.. => format!("{value:.0}"),
-        _ => format!("{value:.2}"),
-    }
+fn growth(tables: &[Table], machine: &str) -> Result<String> {
+    let lines = |metric, factor| GROWING.map(|server| Line::new(tables, server, metric, factor));
+    let mut panels = vec![
+        lines::Panel {
+            title: "Rate",
+            connections: "connections in ping-pong",
+            unit: "lines per second",
+            lines: lines(Metric::Rate, 1.0).into(),
+        },
+        lines::Panel {
+            title: "CPU time of the server per line",
+            connections: "connections in ping-pong",
+            unit: "µs",
+            lines: lines(Metric::CpuTime, 1.0).into(),
+        },
+        lines::Panel {
+            title: "Memory of the server",
+            connections: "idle connections",
+            unit: "resident MiB",
+            lines: lines(Metric::Rss, 1.0 / 1024.0).into(),
+        },
+    ];
+    panels.retain(lines::Panel::has_points);
+    let heading = Heading {
+        title: "How cost grows with the number of connections (lines of 16 bytes, one in flight per connection)",
+        how: "Dot: median of the rounds. Bar through it: the middle half of the rounds (quartiles). \
+            Servers are drawn a few pixels apart. Memory: one measurement.",
+        machine,
+    };
+    lines::draw(&heading, &panels, &GROWING)
 }

@@ -33,7 +33,7 @@ mod workloads;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use clap::Parser;
@@ -158,7 +158,7 @@ fn write_results(
     });
     fs::create_dir_all(out)?;
     fs::write(out.join("results.json"), format!("{results:#}\n"))?;
-    charts::draw(tables, out).map_err(|e| io::Error::other(e.to_string()))
+    charts::draw(tables, &machine.join("; "), out).map_err(|e| io::Error::other(e.to_string()))
 }
 
 /// Fails if echoline or a baseline failed; other servers may.
@@ -175,7 +175,7 @@ fn check_failures(tables: &[Table]) -> io::Result<()> {
     Ok(())
 }
 
-/// Kernel, processors and congestion control, for the results.
+/// Kernel, processors, congestion control and the date, for the results.
 fn machine() -> Vec<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
@@ -191,5 +191,13 @@ fn machine() -> Vec<String> {
             model.unwrap_or("?")
         ),
         format!("congestion control {}", congestion.trim()),
+        today(),
     ]
+}
+
+/// The date in UTC, as of `date(1)`.
+fn today() -> String {
+    let output = Command::new("date").args(["--utc", "+%F"]).output();
+    let date = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    date.unwrap_or_default().trim().to_owned()
 }

@@ -104,6 +104,27 @@ pub fn built_in_line_servers() -> [Server; 3] {
     ["baseline-lines", "tokio", "threads"].map(Server::built_in)
 }
 
+/// What the server `name` is, for the legend of a chart.
+pub fn description(name: &str) -> &'static str {
+    match name {
+        "baseline" => "minimal epoll loop: one read, one write of the same bytes; no lines",
+        "baseline-lines" => "the baseline with a write per line",
+        "baseline-records" => "the baseline with a write and a segment per line (MSG_EOR)",
+        "echoline" => "one write for all lines of a read; no log",
+        "echoline --packet-per-line" => "a write and a segment per line",
+        "echoline --busy-poll 200" => "polls for 200 µs before it sleeps",
+        "echoline, logging" => "default log level, to a file; the others write no log",
+        "tokio" => "BufReader::read_until and write_all for each line, one thread",
+        "threads" => "the same calls of the standard library, a thread per connection",
+        "libevent" => "C, bufferevents and evbuffer_readln",
+        "go" => "a goroutine per connection, ReadBytes and Write for each line",
+        "crystal" => "the original Crystal server: writes line and newline apart, never closes",
+        "node" => "Node.js, readline and a write per line",
+        "socat" | "ncat" => "a process per connection, raw bytes",
+        _ => "",
+    }
+}
+
 /// Runs the built-in server `name` until the process is killed.
 pub fn serve(name: &str, port: u16) -> io::Result<()> {
     match name {

@@ -18,6 +18,14 @@ impl Summary {
             upper_quartile: quantile(&sorted, 3)?,
         })
     }
+
+    pub fn times(self, factor: f64) -> Summary {
+        Summary {
+            median: self.median * factor,
+            lower_quartile: self.lower_quartile * factor,
+            upper_quartile: self.upper_quartile * factor,
+        }
+    }
 }
 
 /// So many quarters of the way through `sorted`, between two values if need be.
