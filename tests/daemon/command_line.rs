@@ -4,9 +4,13 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use crate::support::daemon::BINARY;
+use crate::support::process::without_inherited_settings;
 
 fn run(args: &[&str]) -> Output {
-    Command::new(BINARY).args(args).output().unwrap()
+    let mut command = Command::new(BINARY);
+    without_inherited_settings(command.args(args))
+        .output()
+        .unwrap()
 }
 
 /// Asserts the exit status, and that stderr is one line with `message`.

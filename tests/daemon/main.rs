@@ -10,6 +10,7 @@ mod captures;
 mod chaos;
 mod closing;
 mod command_line;
+mod environment;
 mod faults;
 mod limits;
 mod line_limit;

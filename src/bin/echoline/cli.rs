@@ -1,4 +1,4 @@
-//! The command line. No other module knows clap.
+//! The command line.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_TIMEOUT};
 use log::LevelFilter;
 
+use crate::environment;
 use crate::ping::options::Options;
 
 const AFTER_HELP: &str = "\
@@ -16,7 +17,16 @@ Signals:
                            (SIGHUP stays ignored under nohup)
   SIGUSR1                  log the totals, at every log level
 
-RUST_LOG=<off|error|warn|info|debug|trace> overrides the log level.
+Environment:
+  ECHOLINE_LISTEN, ECHOLINE_PACKET_PER_LINE, ECHOLINE_MAX_LINE,
+  ECHOLINE_MAX_CONNECTIONS, ECHOLINE_MAX_PER_IP, ECHOLINE_IDLE_TIMEOUT,
+  ECHOLINE_SEND_TIMEOUT, ECHOLINE_DRAIN_TIMEOUT, ECHOLINE_BUSY_POLL,
+  ECHOLINE_NO_LOG_EMPTY, ECHOLINE_VERBOSE, ECHOLINE_QUIET
+           options that the command line leaves out; switches take 1 or 0,
+           ECHOLINE_LISTEN several addresses with commas between them
+  RUST_LOG=<off|error|warn|info|debug|trace>
+           overrides the log level
+
 Exit status: 0 after a clean stop, 1 if the server could not run or was ended by
 a second signal, 2 after a usage error.";
 
@@ -33,6 +43,7 @@ pub struct Cli {
         short,
         long,
         value_name = "HOST:PORT",
+        value_delimiter = ',',
         default_value = "localhost:3000"
     )]
     listen: Vec<HostPort>,
@@ -108,6 +119,10 @@ pub struct Cli {
     /// The level of `RUST_LOG`, or else of the options.
     #[arg(skip = LevelFilter::Info)]
     pub log_level: LevelFilter,
+
+    /// Variables that look like options and are none.
+    #[arg(skip)]
+    pub unknown_variables: Vec<String>,
 }
 
 /// What to run instead of the server.
@@ -163,21 +178,35 @@ impl Cli {
     }
 }
 
-/// Parses the command line and `RUST_LOG`.
+/// Parses the command line and the environment.
 pub fn parse() -> Result<Cli, Exit> {
-    let matches = Cli::command().try_get_matches().map_err(|e| exit(&e))?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|e| exit(&e))?;
-    cli.listen_source = matches.value_source("listen");
+    let mut matches = Cli::command().try_get_matches().map_err(|e| exit(&e))?;
+    let mut unknown_variables = Vec::new();
+    if environment::has_own_variables() {
+        unknown_variables = environment::unknown_variables(&Cli::command());
+        let completed = environment::complete(Cli::command(), &matches);
+        matches = completed.map_err(|e| usage_error(&e))?;
+    }
+    let listen_source = matches.value_source("listen");
+    let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(|e| exit(&e))?;
     let level = level_of_environment().map_err(Exit::UsageError)?;
     cli.log_level = level.unwrap_or_else(|| cli.level_of_options());
+    cli.unknown_variables = unknown_variables;
+    cli.listen_source = listen_source;
     Ok(cli)
 }
 
 fn exit(e: &clap::Error) -> Exit {
     let text = e.to_string();
-    if !e.use_stderr() {
-        return Exit::Print(text);
+    if e.use_stderr() {
+        usage_error(&text)
+    } else {
+        Exit::Print(text)
     }
+}
+
+/// What is wrong, from clap's message of several paragraphs.
+fn usage_error(text: &str) -> Exit {
     let what = text.split("\n\n").next().unwrap_or_default().trim_end();
     let what = what.strip_prefix("error: ").unwrap_or(what);
     let what = what.replace('\n', "\\n");

@@ -1,6 +1,7 @@
 //! The `echoline` daemon around the library.
 
 mod cli;
+mod environment;
 mod logger;
 mod ping;
 mod systemd;
@@ -48,6 +49,9 @@ fn serve(cli: &Cli) -> io::Result<ExitCode> {
 
 fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
     logger::init(cli.log_level);
+    for name in &cli.unknown_variables {
+        log::warn!("unknown environment variable {name}");
+    }
     if let Err(e) = echoline::raise_fd_limit() {
         log::warn!("cannot raise the limit on file descriptors: {e}");
     }

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::daemon::BINARY;
 use crate::support::deadline::{wait_for, wait_until};
-use crate::support::process::send_signal;
+use crate::support::process::{send_signal, without_inherited_settings};
 
 /// A running `echoline ping`. It is killed on drop.
 pub struct Ping {
@@ -50,8 +50,7 @@ impl Ping {
 
     /// Starts `command`, which runs the program.
     pub fn spawn_command(command: &mut Command) -> Ping {
-        let mut child = command
-            .env_remove("RUST_LOG")
+        let mut child = without_inherited_settings(command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::clients::{connect, echo};
 use super::deadline::{wait_for, wait_until};
-use super::process::{self, raise_fd_limit, send_signal};
+use super::process::{self, raise_fd_limit, send_signal, without_inherited_settings};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_echoline");
 
@@ -49,8 +49,7 @@ impl Daemon {
     pub fn spawn_keeping_stdin(command: &mut Command) -> Daemon {
         // Enough for all the tests that run at the same time.
         raise_fd_limit(4096);
-        let mut child = command
-            .env_remove("RUST_LOG")
+        let mut child = without_inherited_settings(command)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the daemon starts");
@@ -227,7 +226,7 @@ pub fn spawn_on_free_port(command: &mut Command) -> (Child, SocketAddr) {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = free.local_addr().unwrap();
     drop(free);
-    let child = command
+    let child = without_inherited_settings(command)
         .args(["--listen", &addr.to_string()])
         .spawn()
         .unwrap();

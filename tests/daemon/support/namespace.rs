@@ -4,7 +4,7 @@ use std::env;
 use std::process::{Command, Stdio};
 
 /// Environment variable that tells the test that it runs in the private network.
-const IN_NAMESPACE: &str = "ECHOLINE_TEST_NAMESPACE";
+const IN_NAMESPACE: &str = "IN_PRIVATE_NETWORK";
 
 /// Brings up loopback without segmentation offload; with it, the kernel hands several
 /// segments to the interface, and so to tcpdump, as one.

@@ -1,8 +1,23 @@
 //! Signals and limits of processes, and their state in `/proc`.
 
+use std::env;
 use std::fs;
+use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+
+/// Takes from `command` the variables that the program would inherit from the tests and
+/// obey. Those that the test sets for it stay.
+pub fn without_inherited_settings(command: &mut Command) -> &mut Command {
+    let is_setting = |name: &str| name == "RUST_LOG" || name.starts_with("ECHOLINE_");
+    for (name, _) in env::vars_os() {
+        let is_inherited = command.get_envs().all(|(set, _)| set != name);
+        if is_inherited && name.to_str().is_some_and(is_setting) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
 
 /// Signals a process that the test has started.
 pub fn send_signal(pid: u32, signal: Signal) {

@@ -9,6 +9,15 @@ use echoline::HostPort;
 use echoline::client;
 
 const AFTER_HELP: &str = "\
+Environment:
+  ECHOLINE_PING_COUNT, ECHOLINE_PING_INTERVAL, ECHOLINE_PING_SIZE,
+  ECHOLINE_PING_DEADLINE, ECHOLINE_PING_TIMEOUT, ECHOLINE_PING_QUIET,
+  ECHOLINE_PING_IPV4, ECHOLINE_PING_IPV6, ECHOLINE_PING_BURST,
+  ECHOLINE_PING_HALF_CLOSE, ECHOLINE_PING_CONNECTIONS,
+  ECHOLINE_PING_EXPECT_PACKETS, ECHOLINE_PING_PREFIX, ECHOLINE_PING_JSON,
+  ECHOLINE_PING_HISTOGRAM
+           options that the command line leaves out; switches take 1 or 0
+
 Exit status: 0 if every line came back right and expectations were met, 1 if not,
 2 after a usage error, 3 if no connection could be made.";
 
