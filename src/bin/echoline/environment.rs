@@ -103,6 +103,18 @@ fn with_variables(command: Command, prefix: &str, given: &ArgMatches) -> Command
     assign(command, wanted)
 }
 
+/// Gives every option its variable, for the man pages.
+#[cfg(test)]
+pub fn with_all_variables(command: Command) -> Command {
+    let name_all = |command: Command, prefix: &str| {
+        let all = options(&command, prefix).map(|(arg, name)| (arg.get_id().clone(), name));
+        let all = all.collect();
+        assign(command, all)
+    };
+    let ping = |command| name_all(command, &subcommand_prefix("ping"));
+    name_all(command, PREFIX).mut_subcommand("ping", ping)
+}
+
 fn assign(command: Command, wanted: Vec<(Id, String)>) -> Command {
     wanted.into_iter().fold(command, |command, (id, name)| {
         command.mut_arg(id, |arg| {

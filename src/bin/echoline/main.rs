@@ -3,6 +3,8 @@
 mod cli;
 mod environment;
 mod logger;
+#[cfg(test)]
+mod manual;
 mod ping;
 mod systemd;
 

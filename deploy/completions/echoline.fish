@@ -1,0 +1,57 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_echoline_global_optspecs
+    string join \n l/listen= packet-per-line max-line= max-connections= max-per-ip= idle-timeout= send-timeout= drain-timeout= busy-poll= no-log-empty v/verbose q/quiet h/help V/version
+end
+
+function __fish_echoline_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_echoline_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_echoline_using_subcommand
+    set -l cmd (__fish_echoline_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c echoline -n "__fish_echoline_needs_command" -s l -l listen -d 'Address to listen on, repeatable; a port alone means all addresses' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l max-line -d 'Longest line, newline included' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l max-connections -d 'Most open connections; 0: as many as file descriptors allow' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l max-per-ip -d 'Most open connections from one address; 0: no limit' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l idle-timeout -d 'Close a connection that sends nothing for this long; 0: never' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l send-timeout -d 'Close a connection if its peer takes nothing for this long; 0: never' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l drain-timeout -d 'How long a stop may take' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l busy-poll -d 'Poll this long after an event before sleeping' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l packet-per-line -d 'One packet per echoed line'
+complete -c echoline -n "__fish_echoline_needs_command" -l no-log-empty -d 'Do not log connections that never send a byte'
+complete -c echoline -n "__fish_echoline_needs_command" -s v -l verbose -d '-v logs each message, -vv each event'
+complete -c echoline -n "__fish_echoline_needs_command" -s q -l quiet -d 'Log warnings and errors only'
+complete -c echoline -n "__fish_echoline_needs_command" -s h -l help -d 'Print help'
+complete -c echoline -n "__fish_echoline_needs_command" -s V -l version -d 'Print version'
+complete -c echoline -n "__fish_echoline_needs_command" -f -a "ping" -d 'Check a line echo: send lines, compare echoes, count packets'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s c -l count -d 'Stop after this many lines per connection' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s i -l interval -d 'Time between lines; 0: the next line as soon as the echo is there' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s s -l size -d 'Bytes per line, newline included' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s w -l deadline -d 'Stop after this time' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s W -l timeout -d 'How long an echo, a connect and the server\'s FIN may take' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l burst -d 'Send this many lines with one write, then wait for their echoes' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l connections -d 'Open this many connections: in turn with one line each unless --count says more; with --interval 0, side by side' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l expect-packets -d 'Fail if an echo takes more or fewer data packets' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l prefix -d 'Expect this text before each echoed line' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s q -l quiet -d 'Print the summary only'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s 4 -l ipv4 -d 'Connect to IPv4 addresses only'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s 6 -l ipv6 -d 'Connect to IPv6 addresses only'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l half-close -d 'Half-close after the last line, then expect every echo and the server\'s FIN'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l json -d 'Print a JSON object per line and for the summary'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l histogram -d 'Draw the distribution of the round-trip times'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s h -l help -d 'Print help'
