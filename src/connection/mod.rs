@@ -97,10 +97,8 @@ pub(crate) struct Context {
 
 impl<S: Stream> Connection<S> {
     pub fn new(stream: S, peer: SocketAddr, accepted_at: Nanos, now: Millis) -> Connection<S> {
-        let mut socket = Socket::new(stream);
-        socket.delay_acks();
         Connection {
-            socket,
+            socket: Socket::new(stream),
             peer,
             accepted_at,
             last_activity: now,

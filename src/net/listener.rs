@@ -39,6 +39,7 @@ impl Listener {
         options.set(&socket)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG.into())?;
+        delay_acks(&socket);
         let socket = TcpListener::from_std(socket.into());
         let addr = socket.local_addr()?;
         Ok(Listener {
@@ -61,6 +62,7 @@ impl Listener {
         socket.set_nonblocking(true)?;
         let options = StreamOptions { send_timeout };
         options.set(&SockRef::from(&socket))?;
+        delay_acks(&SockRef::from(&socket));
         let socket = TcpListener::from_std(socket);
         let addr = socket.local_addr()?;
         Ok(Listener {
@@ -125,6 +127,7 @@ impl Listener {
                 if let Err(e) = options.set(&SockRef::from(stream)) {
                     log::debug!("{peer} cannot set socket options: {e}");
                 }
+                delay_acks(&SockRef::from(stream));
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.backlog_lacks = None,
             Err(_) => {}
@@ -182,6 +185,21 @@ fn check_kind(socket: &Socket) -> io::Result<()> {
         return not("the socket does not listen");
     }
     Ok(())
+}
+
+/// Lets the ACKs of accepted sockets wait for data to ride on, from the first one on:
+/// by default the kernel acknowledges the first segments of a connection at once.
+///
+/// An accepted socket is a copy of its listener, `TCP_QUICKACK` included, but listen(2)
+/// resets that option (`inet_csk_listen_start` in net/ipv4/inet_connection_sock.c): so
+/// it is set after.
+fn delay_acks(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    if let Err(e) = socket.set_tcp_quickack(false) {
+        log::debug!("cannot set TCP_QUICKACK: {e}");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 impl AsFd for Listener {
@@ -243,6 +261,7 @@ mod tests {
                 Duration::from_secs(10)
             );
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), 6);
+            assert!(!socket.tcp_quickack().unwrap());
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) struct Socket<S = TcpStream> {
     readable: bool,
     /// A short read does not prove that the socket is drained.
     read_until_would_block: bool,
-    /// ACKs leave at once (`TCP_QUICKACK`).
+    /// ACKs leave at once (`TCP_QUICKACK`). Off at first, as the listener's is.
     quick_ack: bool,
 }
 
@@ -137,13 +137,6 @@ impl<S: Stream> Socket<S> {
             self.stream.set_quick_ack(false);
         }
         Ok(sent)
-    }
-
-    /// Lets ACKs wait for data to ride on, from the first one on: the kernel's default
-    /// acknowledges the first segments of a connection at once.
-    pub fn delay_acks(&mut self) {
-        self.quick_ack = false;
-        self.stream.set_quick_ack(false);
     }
 
     /// Acknowledges what has been read, and what comes until the next send, at

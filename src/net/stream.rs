@@ -54,8 +54,7 @@ pub(crate) trait Stream {
 
     /// `TCP_QUICKACK`: whether an ACK leaves at once, or waits up to 40 ms for data
     /// to ride on. Setting it to true also sends an ACK that already waits
-    /// (`__tcp_sock_set_quickack` in net/ipv4/tcp.c). Accepted sockets do not
-    /// inherit it.
+    /// (`__tcp_sock_set_quickack` in net/ipv4/tcp.c).
     ///
     /// Failure changes only the number and timing of packets, so it is logged at
     /// debug level and ignored.
