@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::net::EDGE_TRIGGERED;
@@ -112,6 +113,20 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// Whether a connection waits in the backlog.
+    ///
+    /// Asked after an accept, instead of accepting until `WouldBlock`: accept(2)
+    /// allocates a socket and a file before it looks at the backlog (`do_accept` in
+    /// net/socket.c), and takes ten times as long as poll(2) to find it empty.
+    pub fn has_pending(&mut self) -> bool {
+        let mut fds = [PollFd::new(self, PollFlags::IN)];
+        let is_empty = poll(&mut fds, Some(&Timespec::default())) == Ok(0);
+        if is_empty {
+            self.backlog_lacks = None;
+        }
+        !is_empty
     }
 
     /// Sets the options on a connection that was in the backlog of an inherited socket.
@@ -285,6 +300,18 @@ mod tests {
         assert!(listener.backlog_lacks.is_none());
         let _later = connect();
         assert_options_of_next(&mut listener);
+    }
+
+    #[test]
+    fn a_backlog_is_pending_until_all_connections_are_accepted() {
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        assert!(!listener.has_pending());
+        let connect = || std::net::TcpStream::connect(listener.addr).unwrap();
+        let _clients = [connect(), connect()];
+        for left in [true, false] {
+            listener.accept().unwrap();
+            assert_eq!(listener.has_pending(), left);
+        }
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub(crate) struct Listeners {
     /// The listeners that may have connections in their backlog, each once, the next
     /// one first. They take turns, and the others cost nothing.
     ///
-    /// An event puts a listener in, and an accept that would block takes it out. An
-    /// accept that fails for lack of resources does not, although the edge is spent.
+    /// An event puts a listener in, and an empty backlog takes it out. An accept that
+    /// fails for lack of resources does not, although the edge is spent.
     ready: VecDeque<usize>,
     /// By index: whether the listener is in `ready`.
     is_ready: Vec<bool>,
@@ -184,15 +184,28 @@ impl Listeners {
     pub fn accept(&mut self, registry: &Registry) -> Accepted {
         while let Some(i) = self.ready.pop_front() {
             let accepted = self.all[i].accept();
-            if matches!(&accepted, Err(e) if e.kind() == ErrorKind::WouldBlock) {
-                self.is_ready[i] = false;
-                continue;
+            let would_block = matches!(&accepted, Err(e) if e.kind() == ErrorKind::WouldBlock);
+            if would_block || (accepted.is_ok() && !self.all[i].has_pending()) {
+                self.await_event(i, registry);
+            } else {
+                self.ready.push_back(i);
             }
-            self.ready.push_back(i);
-            return self.classify(accepted, registry);
+            if self.ready.is_empty() {
+                self.backlogs_are_empty();
+            }
+            if !would_block {
+                return self.classify(accepted, registry);
+            }
         }
-        self.backlogs_are_empty();
         Accepted::WouldBlock
+    }
+
+    /// Leaves listener `i`, which is not in `ready`, to its next event.
+    fn await_event(&mut self, i: usize, registry: &Registry) {
+        self.is_ready[i] = false;
+        if let Err(e) = self.all[i].rearm(registry, Source::Listener(i).into()) {
+            log::warn!("cannot register again: {e}");
+        }
     }
 
     /// Ends the time for which one warning is enough.
@@ -237,11 +250,8 @@ impl Listeners {
         let mut fds: Vec<PollFd<'_>> = listeners.map(|l| PollFd::new(l, PollFlags::IN)).collect();
         let pending = poll(&mut fds, Some(&Timespec::default()));
         if pending.is_ok_and(|pending| pending == 0) {
-            for i in self.ready.drain(..) {
-                self.is_ready[i] = false;
-                if let Err(e) = self.all[i].rearm(registry, Source::Listener(i).into()) {
-                    log::warn!("cannot register again: {e}");
-                }
+            while let Some(i) = self.ready.pop_front() {
+                self.await_event(i, registry);
             }
             self.backlogs_are_empty();
         } else if !self.paused {
