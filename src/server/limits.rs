@@ -64,6 +64,9 @@ impl ConnectionLimits {
 
     /// Uncounts a connection of `peer` that was acquired.
     pub fn release(&mut self, peer: SocketAddr) {
+        if self.max_per_ip == 0 {
+            return;
+        }
         if let Entry::Occupied(mut count) = self.by_ip.entry(peer.ip()) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
