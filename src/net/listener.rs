@@ -206,7 +206,7 @@ fn check_kind(socket: &Socket) -> io::Result<()> {
 /// by default the kernel acknowledges the first segments of a connection at once.
 ///
 /// An accepted socket is a copy of its listener, `TCP_QUICKACK` included, but listen(2)
-/// resets that option (`inet_csk_listen_start` in net/ipv4/inet_connection_sock.c): so
+/// resets that option (`inet_csk_listen_start` in `net/ipv4/inet_connection_sock.c`): so
 /// it is set after.
 fn delay_acks(socket: &Socket) {
     #[cfg(target_os = "linux")]
