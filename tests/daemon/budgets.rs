@@ -41,7 +41,7 @@ fn a_ping_pong_line_takes_three_system_calls_and_no_epoll_ctl() {
 fn a_connection_takes_one_accept_and_no_setsockopt() {
     let daemon = Daemon::start();
     let calls = count_calls(&daemon, || {
-        (0..100).for_each(|_| echo(&daemon.connect(), LINE))
+        (0..100).for_each(|_| echo(&daemon.connect(), LINE));
     });
     println!("system calls for 100 connections: {calls:?}");
     assert_eq!(calls.of("accept4"), 100, "{calls:?}");
