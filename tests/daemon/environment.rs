@@ -111,7 +111,11 @@ fn a_bad_value_is_a_usage_error_that_names_the_variable() {
         ("ECHOLINE_MAX_LINE", "64k", "invalid digit found in string"),
         ("ECHOLINE_MAX_LINE", "0", "0 is not in 1..=1073741824"),
         ("ECHOLINE_MAX_PER_IP", "-1", "invalid digit found in string"),
-        ("ECHOLINE_PACKET_PER_LINE", "2", "value was not a boolean"),
+        (
+            "ECHOLINE_PACKET_PER_LINE",
+            "2",
+            "not one of 1, true, yes, on, 0, false, no, off",
+        ),
         ("ECHOLINE_VERBOSE", "yes", "invalid digit found in string"),
     ] {
         let why = format!("invalid value '{value}' for {name}: {why}");

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::env;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
@@ -122,7 +124,7 @@ pub struct Cli {
 
     /// Variables that look like options and are none.
     #[arg(skip)]
-    pub unknown_variables: Vec<String>,
+    pub unknown_variables: Vec<OsString>,
 }
 
 /// What to run instead of the server.
@@ -180,11 +182,14 @@ impl Cli {
 
 /// Parses the command line and the environment.
 pub fn parse() -> Result<Cli, Exit> {
-    let mut matches = Cli::command().try_get_matches().map_err(|e| exit(&e))?;
+    let mut matches = definition()
+        .try_get_matches_from_mut(env::args_os())
+        .map_err(|e| exit(&e))?;
     let mut unknown_variables = Vec::new();
     if environment::has_own_variables() {
-        unknown_variables = environment::unknown_variables(&Cli::command());
-        let completed = environment::complete(Cli::command(), &matches);
+        let command = definition();
+        unknown_variables = environment::unknown_variables(&command);
+        let completed = environment::complete(command, &matches);
         matches = completed.map_err(|e| usage_error(&e))?;
     }
     let listen_source = matches.value_source("listen");
@@ -194,6 +199,12 @@ pub fn parse() -> Result<Cli, Exit> {
     cli.unknown_variables = unknown_variables;
     cli.listen_source = listen_source;
     Ok(cli)
+}
+
+/// The definition of the command line. Out of line, as the code is large.
+#[inline(never)]
+fn definition() -> clap::Command {
+    Cli::command()
 }
 
 fn exit(e: &clap::Error) -> Exit {
@@ -215,7 +226,7 @@ fn usage_error(text: &str) -> Exit {
 
 /// The level that `RUST_LOG` names; `None` if it is unset or empty.
 fn level_of_environment() -> Result<Option<LevelFilter>, String> {
-    let Some(value) = std::env::var_os("RUST_LOG").filter(|value| !value.is_empty()) else {
+    let Some(value) = env::var_os("RUST_LOG").filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
     let level = value.to_str().and_then(|value| value.parse().ok());

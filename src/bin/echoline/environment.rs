@@ -9,7 +9,6 @@
 use std::env;
 use std::ffi::OsString;
 
-use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Id};
@@ -26,12 +25,12 @@ fn own_variables() -> impl Iterator<Item = OsString> {
     names.filter(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
 }
 
-/// Names of variables that look like options of this program and are none, escaped.
-pub fn unknown_variables(command: &Command) -> Vec<String> {
+/// Names of variables that look like options of this program and are none.
+#[cold]
+pub fn unknown_variables(command: &Command) -> Vec<OsString> {
     let known = variables(command);
     own_variables()
         .filter(|name| known.iter().all(|known| name != known.as_str()))
-        .map(|name| name.to_string_lossy().escape_debug().to_string())
         .collect()
 }
 
@@ -42,6 +41,7 @@ pub fn unknown_variables(command: &Command) -> Vec<String> {
 /// # Errors
 ///
 /// If a variable has a bad value: what is wrong, with the variable's name.
+#[cold]
 pub fn complete(command: Command, given: &ArgMatches) -> Result<ArgMatches, String> {
     let mut command = match given.subcommand() {
         None => with_variables(command, PREFIX, given),
@@ -97,7 +97,7 @@ fn with_variables(command: Command, prefix: &str, given: &ArgMatches) -> Command
         !is_given(arg) && !others.any(|other| excludes(arg, other) || excludes(other, arg))
     };
     let wanted = options(&command, prefix)
-        .filter(|(arg, name)| is_set(&command, arg, name) && is_open(arg))
+        .filter(|(arg, name)| is_set(arg, name) && is_open(arg))
         .map(|(arg, name)| (arg.get_id().clone(), name))
         .collect();
     assign(command, wanted)
@@ -122,7 +122,7 @@ fn assign(command: Command, wanted: Vec<(Id, String)>) -> Command {
             // Leaked: clap keeps names for as long as the program runs.
             let arg = arg.env(&*name.leak());
             if is_switch {
-                arg.value_parser(BoolishValueParser::new())
+                arg.value_parser(switch)
             } else {
                 arg
             }
@@ -130,14 +130,21 @@ fn assign(command: Command, wanted: Vec<(Id, String)>) -> Command {
     })
 }
 
+fn switch(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("not one of 1, true, yes, on, 0, false, no, off"),
+    }
+}
+
 /// Whether the variable says anything. An empty one does not, so that a unit or a
 /// manifest can take back what another has set; nor does a switch that is off, which
 /// would conflict with others.
-fn is_set(command: &Command, arg: &Arg, name: &str) -> bool {
+fn is_set(arg: &Arg, name: &str) -> bool {
     let value = env::var_os(name).unwrap_or_default();
-    let switch = || BoolishValueParser::new().parse_ref(command, None, &value);
-    let is_off = !arg.get_action().takes_values() && switch().is_ok_and(|on| !on);
-    !value.is_empty() && !is_off
+    let is_off = || value.to_str().map(switch) == Some(Ok(false));
+    !value.is_empty() && (arg.get_action().takes_values() || !is_off())
 }
 
 /// What is wrong with a variable: clap's message, with the variable for the option.

@@ -52,7 +52,8 @@ fn serve(cli: &Cli) -> io::Result<ExitCode> {
 fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
     logger::init(cli.log_level);
     for name in &cli.unknown_variables {
-        log::warn!("unknown environment variable {name}");
+        let name = name.to_string_lossy();
+        log::warn!("unknown environment variable {}", name.escape_debug());
     }
     if let Err(e) = echoline::raise_fd_limit() {
         log::warn!("cannot raise the limit on file descriptors: {e}");
