@@ -97,8 +97,8 @@ short_form() {
 }
 
 # No client waits longer than 5 s for an echo. The clients pause after the connect, so
-# that the server has accepted the connection, and before the close, so that the ACK of the
-# last echo does not ride on the FIN.
+# that the server has accepted the connection and its packets have an order, and before the
+# close, so that the ACK of the last echo does not ride on the FIN.
 
 # send_lines LINE...: send each line after the echo of the one before.
 send_lines() (
