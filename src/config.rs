@@ -30,6 +30,10 @@ pub struct Config {
     /// blocks, which cannot be prevented; lines of up to MSS - 28 bytes are never cut
     /// for this reason. On other systems, one write per line and best effort.
     pub packet_per_line: bool,
+    /// What is put before each echoed line, in the same write and the same segment: up to
+    /// [`MAX_PREFIX_LEN`] bytes without a newline; default nothing. Counts as bytes sent,
+    /// and not for `max_line`.
+    pub prefix: Vec<u8>,
     /// The most open connections. 0, the default: as many as file descriptors
     /// allow, which is `RLIMIT_NOFILE` less those open at the bind, less 16, at least 1.
     /// Connections above the limit wait in the listen backlog.
@@ -66,12 +70,16 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(2_000_000);
 /// The largest value of [`Config::max_line`]: 1 GiB.
 pub const MAX_LINE_LIMIT: usize = 1 << 30;
 
+/// The longest [`Config::prefix`] in bytes.
+pub const MAX_PREFIX_LEN: usize = 1024;
+
 impl Default for Config {
     fn default() -> Config {
         Config {
             listen: vec![HostPort::localhost(3000)],
             max_line: 65536,
             packet_per_line: false,
+            prefix: Vec::new(),
             max_connections: 0,
             max_per_ip: 0,
             idle_timeout: None,
@@ -92,6 +100,12 @@ impl Config {
     pub(crate) fn validate(&self) -> io::Result<()> {
         if !(1..=MAX_LINE_LIMIT).contains(&self.max_line) {
             return invalid(format!("max_line is not in 1..={MAX_LINE_LIMIT}"));
+        }
+        if self.prefix.contains(&b'\n') {
+            return invalid("prefix has a newline".into());
+        }
+        if self.prefix.len() > MAX_PREFIX_LEN {
+            return invalid(format!("prefix is over {MAX_PREFIX_LEN} bytes"));
         }
         for (name, timeout) in [
             ("idle_timeout", self.idle_timeout),
@@ -146,6 +160,10 @@ mod tests {
         assert_eq!(why, "idle_timeout is over 2000000 s");
         let why = refusal(|config| config.drain_timeout = too_long);
         assert_eq!(why, "drain_timeout is over 2000000 s");
+        let why = refusal(|config| config.prefix = vec![b'x'; MAX_PREFIX_LEN + 1]);
+        assert_eq!(why, "prefix is over 1024 bytes");
+        let why = refusal(|config| config.prefix = b"two\nlines".to_vec());
+        assert_eq!(why, "prefix has a newline");
     }
 
     #[test]

@@ -62,6 +62,23 @@ fn a_shutdown_before_the_run_is_not_lost() {
     assert_eq!(server.run().unwrap().accepted, 0);
 }
 
+/// Unlike the text of the option, it need not be UTF-8.
+#[test]
+fn a_prefix_can_be_any_bytes_and_counts_as_sent() {
+    let mut config = config();
+    config.prefix = b"\xff\0".to_vec();
+    let (mut client, handle, running) = start(&config);
+    client.write_all(b"one\n\n").unwrap();
+    let mut echoed = [0; 9];
+    client.read_exact(&mut echoed).unwrap();
+    assert_eq!(&echoed, b"\xff\0one\n\xff\0\n");
+    drop(client);
+    handle.shutdown().unwrap();
+    let totals = running.join().unwrap().unwrap();
+    let counts = (totals.lines, totals.bytes_in, totals.bytes_out);
+    assert_eq!(counts, (2, 5, 9));
+}
+
 fn refusal(config: &Config) -> String {
     let error = Server::bind(config).map(drop).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);

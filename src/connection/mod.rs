@@ -1,9 +1,10 @@
 //! One peer: the state machine between its socket, the decoder and the output.
 //!
-//! A line goes socket -> decoder -> output -> socket.
+//! A line goes socket -> decoder -> output -> encoder -> socket.
 
 mod close;
 pub(crate) mod decoder;
+pub(crate) mod encoder;
 pub(crate) mod message_log;
 pub(crate) mod output;
 pub(crate) mod reason;
@@ -25,7 +26,8 @@ use crate::net::stream::Stream;
 use crate::stats::{ConnectionStats, Traffic};
 
 use decoder::{InputBuffer, LineDecoder, count_lines};
-use output::{OutputBuffer, Progress, SendOptions};
+use encoder::LineEncoder;
+use output::{OutputBuffer, Progress};
 use reason::{Closed, LocalClose};
 
 /// How long input is discarded after our FIN. Closing a socket with unread input
@@ -82,9 +84,10 @@ pub(crate) enum Outcome {
 pub(crate) struct Context {
     /// Reads go here. No connection keeps bytes in it between runs.
     pub input: InputBuffer,
+    /// How lines are sent. Keeps none of them between runs.
+    pub encoder: LineEncoder,
     /// The longest line in bytes, newline included.
     pub max_line: usize,
-    pub segment_per_line: bool,
     /// Whether connections are logged when they are accepted, rather than at their
     /// first byte.
     pub log_empty: bool,
@@ -168,12 +171,15 @@ impl<S: Stream> Connection<S> {
     }
 
     #[cold]
-    fn flush(&mut self, context: &Context) -> io::Result<Progress> {
+    fn flush(&mut self, context: &mut Context) -> io::Result<Progress> {
         let sent = self.traffic.bytes_out;
-        let options = self.send_options(context.segment_per_line);
-        let progress = self
-            .output
-            .flush(&mut self.socket, options, &mut self.traffic);
+        let fin_follows = self.fin_follows();
+        let progress = self.output.flush(
+            &mut self.socket,
+            fin_follows,
+            &mut context.encoder,
+            &mut self.traffic,
+        );
         if self.traffic.bytes_out > sent {
             self.last_activity = context.now;
         }
@@ -184,11 +190,9 @@ impl<S: Stream> Connection<S> {
         matches!(self.state, State::Open | State::Draining)
     }
 
-    fn send_options(&self, segment_per_line: bool) -> SendOptions {
-        SendOptions {
-            segment_per_line,
-            fin_follows: self.state == State::Flushing,
-        }
+    /// Whether our FIN is sent right after the output, and is to ride on its last segment.
+    fn fin_follows(&self) -> bool {
+        self.state == State::Flushing
     }
 
     /// Reads once and echoes the lines that this completed.
@@ -219,9 +223,14 @@ impl<S: Stream> Connection<S> {
             }
             return Ok(Progress::Done);
         }
-        let options = self.send_options(context.segment_per_line);
-        self.output
-            .write(&mut self.socket, decoded.lines, options, &mut self.traffic)
+        let fin_follows = self.fin_follows();
+        self.output.write(
+            &mut self.socket,
+            decoded.lines,
+            fin_follows,
+            &mut context.encoder,
+            &mut self.traffic,
+        )
     }
 
     /// Counts bytes received. Logs the connection at the first of them if it was

@@ -9,7 +9,7 @@ use crate::connection::script::{Read, Script, Write};
 use crate::net::socket::Readiness;
 
 /// The echo of an undisturbed connection, and whether a line is too long.
-fn oracle(received: &[u8], at_eof: bool, max_line: usize) -> (Vec<u8>, bool) {
+fn oracle(received: &[u8], at_eof: bool, max_line: usize, prefix: &[u8]) -> (Vec<u8>, bool) {
     let mut echo = Vec::new();
     for line in received.split_inclusive(|&byte| byte == b'\n') {
         let complete = line.ends_with(b"\n");
@@ -17,6 +17,7 @@ fn oracle(received: &[u8], at_eof: bool, max_line: usize) -> (Vec<u8>, bool) {
             return (echo, true);
         }
         if complete || at_eof {
+            echo.extend_from_slice(prefix);
             echo.extend_from_slice(line);
         }
         if !complete && at_eof {
@@ -61,6 +62,8 @@ struct Case {
     buffer: usize,
     max_prepend: usize,
     segment_per_line: bool,
+    prefix: Vec<u8>,
+    max_part: usize,
     read_until_would_block: bool,
     unsent_reports: u32,
     /// The run before which the server drains the connection.
@@ -76,8 +79,8 @@ impl Case {
     fn context(&self) -> Context {
         Context {
             input: InputBuffer::new(self.max_prepend + self.buffer, self.max_prepend),
+            encoder: LineEncoder::new(self.segment_per_line, &self.prefix, self.max_part),
             max_line: self.max_line,
-            segment_per_line: self.segment_per_line,
             now: 0,
             open: 1,
             log_empty: true,
@@ -93,11 +96,13 @@ prop_compose! {
         buffer in 1usize..40,
         max_prepend in 0usize..10,
         segment_per_line in any::<bool>(),
+        prefix in vec(b' '..=b'~', 0..6),
+        max_part in 6usize..60,
         read_until_would_block in any::<bool>(),
         unsent_reports in 0u32..4,
         drained_before in proptest::option::of(0usize..40),
     ) -> Case {
-        Case { reads, writes, max_line, buffer, max_prepend, segment_per_line, read_until_would_block, unsent_reports, drained_before }
+        Case { reads, writes, max_line, buffer, max_prepend, segment_per_line, prefix, max_part, read_until_would_block, unsent_reports, drained_before }
     }
 }
 
@@ -112,6 +117,8 @@ fn play(case: &Case) -> Result<(), TestCaseError> {
         readable: true,
         read_until_would_block: case.read_until_would_block,
     };
+    // Bytes received before the last run, if a part of their echo was pending after it.
+    let mut received_before = None;
     for run in 0..10_000 {
         if case.drained_before == Some(run) {
             connection.begin_close(LocalClose::Shutdown);
@@ -120,8 +127,13 @@ fn play(case: &Case) -> Result<(), TestCaseError> {
         let outcome = connection.run(&mut context);
         let script = connection.socket.stream_mut();
         let echoed = script.echoed.borrow();
-        let (echo, too_long) = oracle(&script.received, script.at_eof, case.max_line);
+        let (received, at_eof) = (&script.received, script.at_eof);
+        let (echo, too_long) = oracle(received, at_eof, case.max_line, &case.prefix);
         prop_assert!(echo.starts_with(&echoed), "wrong bytes");
+        let was_pending = received_before.is_none_or(|len| len == received.len());
+        prop_assert!(was_pending, "read while output is pending");
+        let is_pending = echoed.len() < echo.len() && !script.fin_sent.get();
+        received_before = is_pending.then_some(received.len());
         let Outcome::Close(closed) = outcome else {
             prop_assert!(!script.failed.get(), "alive after a failure");
             continue;
@@ -180,6 +192,8 @@ fn scripted(reads: Vec<Read>, writes: Vec<Write>) -> (Connection<Script>, Contex
         buffer: 10,
         max_prepend: 5,
         segment_per_line: false,
+        prefix: vec![],
+        max_part: 1,
         read_until_would_block: false,
         unsent_reports: 0,
         drained_before: None,

@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use log::info;
 use mio::{Events, Poll};
 
-use crate::config::Config;
+use crate::config::{Config, MAX_PREFIX_LEN};
 use crate::connection::Context;
 use crate::connection::decoder::InputBuffer;
+use crate::connection::encoder::LineEncoder;
 use crate::error::with_context;
 use crate::stats::Totals;
 
@@ -44,6 +45,10 @@ const READ_BUFFER_LEN: usize = 64 * 1024;
 /// Partial lines of up to this length are joined with the next read in the read
 /// buffer, and longer ones in their own. A copy of 4 KiB costs less than a read.
 const MAX_PREPEND: usize = 4 * 1024;
+
+/// Bytes of lines with their prefixes that are sent together. A line of the default limit
+/// fits with any prefix.
+const MAX_ENCODED_PART: usize = READ_BUFFER_LEN + MAX_PREFIX_LEN;
 
 /// The log target of the totals that SIGUSR1 asked for. A logger can print them at
 /// every level; all other records have a module path as their target.
@@ -114,8 +119,8 @@ impl Server {
             timers: Timers::new(config.idle_timeout),
             context: Context {
                 input: InputBuffer::new(READ_BUFFER_LEN, MAX_PREPEND),
+                encoder: LineEncoder::new(config.packet_per_line, &config.prefix, MAX_ENCODED_PART),
                 max_line: config.max_line,
-                segment_per_line: config.packet_per_line,
                 log_empty: config.log_empty,
                 open: 0,
                 now: 0,

@@ -95,6 +95,17 @@ fn a_max_line_out_of_range_is_a_usage_error() {
 }
 
 #[test]
+fn a_prefix_with_a_newline_or_over_1024_bytes_is_a_usage_error() {
+    let option = "for '--prefix <TEXT>'";
+    let why = format!("invalid value 'a\\nb' {option}: it has a newline (see echoline --help)");
+    assert_fails(&["--prefix", "a\nb"], 2, &why);
+    let text = "é".repeat(513);
+    let why = "1026 bytes are more than 1024 (see echoline --help)";
+    let why = format!("invalid value '{text}' {option}: {why}");
+    assert_fails(&["--prefix", &text], 2, &why);
+}
+
+#[test]
 fn a_rust_log_that_is_not_a_level_is_a_usage_error() {
     for level in ["verbose", "echoline=debug", "3"] {
         let mut command = Command::new(BINARY);

@@ -22,6 +22,7 @@ mod nc;
 mod packets;
 mod ping;
 mod ping_servers;
+mod prefix;
 mod readme;
 mod shutdown;
 mod signals;

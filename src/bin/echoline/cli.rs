@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
-use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_TIMEOUT};
+use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
 use log::LevelFilter;
 
 use crate::environment;
@@ -53,6 +53,16 @@ pub struct Cli {
     /// One packet per echoed line
     #[arg(long)]
     packet_per_line: bool,
+
+    /// Put this text before each echoed line
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    #[arg(value_parser = prefix)]
+    prefix: String,
 
     /// Longest line, newline included
     #[arg(
@@ -143,6 +153,17 @@ pub enum Exit {
     UsageError(String),
 }
 
+fn prefix(text: &str) -> Result<String, String> {
+    if text.contains('\n') {
+        return Err("it has a newline".into());
+    }
+    if text.len() > MAX_PREFIX_LEN {
+        let len = text.len();
+        return Err(format!("{len} bytes are more than {MAX_PREFIX_LEN}"));
+    }
+    Ok(text.to_owned())
+}
+
 fn timeout() -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(0..=MAX_TIMEOUT.as_secs())
 }
@@ -154,6 +175,7 @@ impl Cli {
         config.listen.clone_from(&self.listen);
         config.max_line = self.max_line as usize;
         config.packet_per_line = self.packet_per_line;
+        config.prefix = self.prefix.clone().into_bytes();
         config.max_connections = self.max_connections;
         config.max_per_ip = self.max_per_ip;
         let unless_zero = |secs| (secs > 0).then(|| Duration::from_secs(secs));

@@ -112,6 +112,37 @@ fn a_slow_reader_gets_100000_lines_in_100000_segments_per_line() {
     assert_eq!(close_and_compare(&daemon, client), 100_000);
 }
 
+#[test]
+fn lines_with_a_prefix_come_back_in_one_segment_or_in_one_each() {
+    for (options, segments) in [("", 1), ("--packet-per-line", 4)] {
+        let mut args = vec!["--prefix", "a: "];
+        args.extend(options.split_whitespace());
+        let daemon = Daemon::start_with(&args);
+        let mut client = daemon.connect_accepted();
+        client.write_all(b"one\ntwo\n\nfour\n").unwrap();
+        let echoes = b"a: one\na: two\na: \na: four\n";
+        assert_eq!(read_exactly(&client, echoes.len()), echoes);
+        for round in 1..=100 {
+            client.write_all(b"ping\n").unwrap();
+            assert_eq!(read_exactly(&client, 8), b"a: ping\n");
+            assert_eq!(counts(&client).data_segs_in, segments + round);
+        }
+        assert_eq!(close_and_compare(&daemon, client), segments + 100);
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_100000_lines_with_prefixes_in_100000_segments_per_line() {
+    let daemon = Daemon::start_with(&["--packet-per-line", "--prefix", "8bytes: "]);
+    let client = daemon.connect();
+    let (line, echo) = (b"fifteen bytes..\n", b"8bytes: fifteen bytes..\n");
+    let sender = send_and_half_close(&client, line.repeat(100_000));
+    read_repeated(&client, echo, 100_000 * echo.len(), 1000);
+    sender.join().unwrap();
+    assert_eq!(read_to_end(&client), b"");
+    assert_eq!(close_and_compare(&daemon, client), 100_000);
+}
+
 /// The socket buffer is full in the middle of a long line. The rest of that line does not
 /// share a segment with the next line.
 #[test]
