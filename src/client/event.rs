@@ -15,6 +15,8 @@ pub enum Event {
         connection: u64,
         /// Number of the line.
         line: u64,
+        /// Bytes of the echo, prefix and newline included.
+        len: usize,
         /// Time since the line was sent.
         round_trip: Duration,
     },

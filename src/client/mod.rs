@@ -41,8 +41,8 @@ use crate::signals::Signals;
 use session::{Session, Shared};
 
 pub use event::Event;
-pub use options::Options;
-pub use statistics::{Close, Closes, RoundTrips, Statistics};
+pub use options::{Options, Prefix};
+pub use statistics::{Close, Closes, PrefixCounts, RoundTrips, Statistics};
 pub use verifier::Fault;
 
 /// Events taken per poll.

@@ -3,6 +3,16 @@
 use std::io;
 use std::time::Duration;
 
+/// What stands before the line in an echo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prefix {
+    /// These bytes.
+    Fixed(Vec<u8>),
+    /// Any bytes, up to [`MAX_PREFIX_LEN`](crate::MAX_PREFIX_LEN), by which the echoes are
+    /// counted.
+    Any,
+}
+
 /// What a client sends and expects. Begin with the default and change what differs.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -10,7 +20,7 @@ pub struct Options {
     /// Bytes per line, newline included; at least 1, default 64.
     pub line_len: usize,
     /// What the server puts before each line; default nothing.
-    pub prefix: Vec<u8>,
+    pub prefix: Prefix,
     /// Lines per connection; `None`, the default: no limit.
     pub count: Option<u64>,
     /// Time between two bursts, which is prolonged until the echoes of the first have
@@ -38,7 +48,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             line_len: 64,
-            prefix: Vec::new(),
+            prefix: Prefix::Fixed(Vec::new()),
             count: None,
             interval: Duration::from_secs(1),
             burst: 1,

@@ -17,6 +17,11 @@ impl Pattern {
         Pattern { connection, len }
     }
 
+    /// Bytes of each line, newline included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Appends line `number` to `buffer`.
     ///
     /// A line begins with the numbers of its connection and itself if it is long

@@ -8,10 +8,10 @@ use mio::net::TcpStream;
 use rustix::net::SendFlags;
 
 use crate::client::event::Event;
-use crate::client::options::Options;
+use crate::client::options::{Options, Prefix};
 use crate::client::pattern::Pattern;
 use crate::client::statistics::{Close, Statistics};
-use crate::client::verifier::{Verdict, Verifier};
+use crate::client::verifier::{Verdict, Verifier, prefix_of};
 use crate::net::socket::{ReadOutcome, Socket};
 
 /// A connection to the server.
@@ -184,14 +184,19 @@ impl Session {
     fn verify(&mut self, len: usize, shared: &mut Shared<'_>) {
         let (connection, now) = (self.number, Instant::now());
         let (statistics, report) = (&mut *shared.statistics, &mut *shared.report);
-        let input = &shared.buffer[..len];
-        self.verifier.receive(input, now, |verdict| {
+        let (input, options) = (&shared.buffer[..len], shared.options);
+        self.verifier.receive(input, now, |verdict, echo| {
             report(match verdict {
                 Verdict::Echoed(line, round_trip) => {
                     statistics.record_echo(round_trip);
+                    if options.prefix == Prefix::Any {
+                        let prefix = prefix_of(echo, options.line_len);
+                        statistics.prefixes.record(prefix);
+                    }
                     Event::Echo {
                         connection,
                         line,
+                        len: echo.len(),
                         round_trip,
                     }
                 }

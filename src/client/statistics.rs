@@ -1,5 +1,6 @@
 //! What a client has measured.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -8,6 +9,9 @@ use crate::net::tcp_info::SegmentCounts;
 
 /// The longest round trip that is recorded, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
+
+/// Prefixes that are counted apart.
+const MAX_PREFIXES: usize = 1000;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,28 @@ pub struct Closes {
     pub failed: u64,
 }
 
+/// Right echoes by the prefix before their lines.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PrefixCounts {
+    /// The first 1,000 prefixes, and the echoes with each.
+    pub echoes: BTreeMap<Vec<u8>, u64>,
+    /// Echoes with further prefixes.
+    pub others: u64,
+}
+
+impl PrefixCounts {
+    pub(crate) fn record(&mut self, prefix: &[u8]) {
+        if let Some(count) = self.echoes.get_mut(prefix) {
+            *count += 1;
+        } else if self.echoes.len() < MAX_PREFIXES {
+            self.echoes.insert(prefix.to_vec(), 1);
+        } else {
+            self.others += 1;
+        }
+    }
+}
+
 /// What a client has sent, received and measured.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -62,6 +88,8 @@ pub struct Statistics {
     pub closes: Closes,
     /// How the last connection ended.
     pub last_close: Option<Close>,
+    /// Echoes by prefix; empty unless prefixes are counted.
+    pub prefixes: PrefixCounts,
     /// Round-trip times of the echoes, in nanoseconds.
     round_trips: Histogram<u64>,
     /// The shortest and the longest of them, which the histogram rounds.
@@ -83,6 +111,7 @@ impl Statistics {
             segments: None,
             closes: Closes::default(),
             last_close: None,
+            prefixes: PrefixCounts::default(),
             shortest: Duration::MAX,
             longest: Duration::ZERO,
             round_trips: Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are valid"),
@@ -180,5 +209,22 @@ impl RoundTrips<'_> {
             (bound, bucket.count_since_last_iteration())
         });
         counts.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn echoes_after_the_first_thousand_prefixes_are_counted_together() {
+        let mut counts = PrefixCounts::default();
+        for round in 1..=2 {
+            for i in 0..1005 {
+                counts.record(format!("{i}: ").as_bytes());
+            }
+            assert_eq!((counts.echoes.len(), counts.others), (1000, 5 * round));
+            assert!(counts.echoes.values().all(|&count| count == round));
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::client::options::Prefix;
 use crate::client::pattern::Pattern;
+use crate::config::MAX_PREFIX_LEN;
 
 /// Lost lines and echoed lines that are remembered, to recognize a late or repeated
 /// echo.
@@ -63,34 +65,51 @@ pub(crate) struct Verifier {
 #[derive(Debug)]
 struct Expected {
     pattern: Pattern,
-    prefix: Vec<u8>,
+    prefix: Prefix,
     buffer: Vec<u8>,
 }
 
 impl Expected {
-    fn echo(&mut self, number: u64) -> &[u8] {
+    /// The echo of a line. If it may have any prefix, that of the received `echo`.
+    fn echo(&mut self, number: u64, echo: &[u8]) -> &[u8] {
+        let prefix = match &self.prefix {
+            Prefix::Fixed(prefix) => prefix,
+            Prefix::Any => {
+                let prefix = prefix_of(echo, self.pattern.len());
+                &prefix[..prefix.len().min(MAX_PREFIX_LEN)]
+            }
+        };
         self.buffer.clear();
-        self.buffer.extend_from_slice(&self.prefix);
+        self.buffer.extend_from_slice(prefix);
         self.pattern.append(number, &mut self.buffer);
         &self.buffer
+    }
+
+    fn is_echo(&mut self, echo: &[u8], number: u64) -> bool {
+        echo == self.echo(number, echo)
     }
 
     /// Where in `lines` the line is that `echo` belongs to.
     fn find(&mut self, echo: &[u8], lines: &VecDeque<(u64, Instant)>) -> Option<usize> {
         lines
             .iter()
-            .position(|(number, _)| echo == self.echo(*number))
+            .position(|(number, _)| self.is_echo(echo, *number))
     }
 
     /// The offset of the first byte of `echo` that differs.
     fn difference(&mut self, echo: &[u8], number: u64) -> usize {
-        let pairs = echo.iter().zip(self.echo(number));
+        let pairs = echo.iter().zip(self.echo(number, echo));
         pairs.take_while(|(a, b)| a == b).count()
     }
 }
 
+/// What stands in `echo` before a line of `line_len` bytes.
+pub(crate) fn prefix_of(echo: &[u8], line_len: usize) -> &[u8] {
+    &echo[..echo.len().saturating_sub(line_len)]
+}
+
 impl Verifier {
-    pub fn new(pattern: Pattern, prefix: Vec<u8>) -> Verifier {
+    pub fn new(pattern: Pattern, prefix: Prefix) -> Verifier {
         Verifier {
             expected: Expected {
                 pattern,
@@ -136,24 +155,24 @@ impl Verifier {
         numbers
     }
 
-    /// Takes received bytes, and reports the verdict on each complete line.
-    pub fn receive(&mut self, bytes: &[u8], now: Instant, mut report: impl FnMut(Verdict)) {
+    /// Takes received bytes, and reports the verdict on each complete line, and the line.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant, mut report: impl FnMut(Verdict, &[u8])) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             if !piece.ends_with(b"\n") {
                 self.partial.extend_from_slice(piece);
             } else if self.partial.is_empty() {
-                report(self.judge(piece, now));
+                report(self.judge(piece, now), piece);
             } else {
                 let mut line = std::mem::take(&mut self.partial);
                 line.extend_from_slice(piece);
-                report(self.judge(&line, now));
+                report(self.judge(&line, now), &line);
             }
         }
     }
 
     fn judge(&mut self, echo: &[u8], now: Instant) -> Verdict {
         match self.waiting.front() {
-            Some(&(number, sent_at)) if echo == self.expected.echo(number) => {
+            Some(&(number, sent_at)) if self.expected.is_echo(echo, number) => {
                 self.waiting.pop_front();
                 remember(&mut self.echoed, number);
                 Verdict::Echoed(number, now - sent_at)
@@ -182,7 +201,7 @@ impl Verifier {
             return Verdict::Late(number, now - sent_at);
         }
         for &number in &self.echoed {
-            if echo == self.expected.echo(number) {
+            if self.expected.is_echo(echo, number) {
                 return Verdict::Wrong(number, Fault::Repeated);
             }
         }
@@ -208,8 +227,8 @@ mod tests {
 
     const LEN: usize = 20;
 
-    fn verifier() -> Verifier {
-        Verifier::new(Pattern::new(1, LEN), b"> ".to_vec())
+    fn verifier(prefix: Prefix) -> Verifier {
+        Verifier::new(Pattern::new(1, LEN), prefix)
     }
 
     /// The echo of a line, prefix included.
@@ -221,11 +240,15 @@ mod tests {
 
     /// The verdicts on `echoes`, after lines 1 to 4 were sent, without times.
     fn verdicts(echoes: &[Vec<u8>]) -> (Vec<String>, Verifier) {
-        let (mut verifier, now) = (verifier(), Instant::now());
+        verdicts_with(Prefix::Fixed(b"> ".to_vec()), echoes)
+    }
+
+    fn verdicts_with(prefix: Prefix, echoes: &[Vec<u8>]) -> (Vec<String>, Verifier) {
+        let (mut verifier, now) = (verifier(prefix), Instant::now());
         (1..=4).for_each(|number| verifier.send(number, now, &mut Vec::new()));
         let mut verdicts = Vec::new();
         for echo in echoes {
-            verifier.receive(echo, now, |verdict| {
+            verifier.receive(echo, now, |verdict, _| {
                 verdicts.push(match verdict {
                     Verdict::Echoed(number, _) => format!("{number}"),
                     Verdict::Late(number, _) => format!("{number} late"),
@@ -281,8 +304,25 @@ mod tests {
         let now = Instant::now();
         assert_eq!(verifier.give_up(now), [2]);
         assert_eq!(verifier.outstanding(), 0);
-        verifier.receive(&echo(2), now, |verdict| {
+        verifier.receive(&echo(2), now, |verdict, _| {
             assert!(matches!(verdict, Verdict::Late(2, _)));
         });
+    }
+
+    #[test]
+    fn an_echo_with_any_prefix_must_end_with_its_line() {
+        let line = |number| echo(number)[2..].to_vec();
+        let with_prefix = |prefix: &[u8], number| [prefix, &line(number)].concat();
+        let longest = [b'x'; MAX_PREFIX_LEN];
+        let echoes = [line(1), with_prefix(b"a: ", 3), with_prefix(&longest, 2)];
+        let seen = verdicts_with(Prefix::Any, &echoes).0;
+        assert_eq!(seen, ["1", "3", "2 Reordered"]);
+
+        let mut changed = with_prefix(b"a: ", 1);
+        changed[3 + 5] ^= 1;
+        let too_long = with_prefix(&[b'x'; MAX_PREFIX_LEN + 1], 2);
+        let too_short = line(3)[1..].to_vec();
+        let seen = verdicts_with(Prefix::Any, &[changed, too_long, too_short]).0;
+        assert_eq!(seen, ["1 Changed(8)", "2 Changed(1024)", "3 Changed(0)"]);
     }
 }

@@ -35,6 +35,7 @@ fn values_out_of_range_are_usage_errors() {
         "--expect-packets x",
         "--no-such-option",
         "-4 -6",
+        "--prefix a --count-prefixes",
     ] {
         let message = fail("127.0.0.1:1", options, 2);
         assert!(message.ends_with("(see echoline --help)"), "{message}");

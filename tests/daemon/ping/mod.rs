@@ -7,6 +7,7 @@ mod echo;
 mod errors;
 mod faulty_server;
 mod json;
+mod prefixes;
 mod program;
 mod signals;
 mod text;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use echoline::client::{Close, Event, Statistics};
+use echoline::client::{Close, Event, PrefixCounts, Statistics};
 use serde_json::{Value, json};
 
 /// A duration in milliseconds.
@@ -12,14 +12,15 @@ pub fn millis(duration: Duration) -> f64 {
 }
 
 /// What happened on a connection; `packets` are the data packets of an echo.
-pub fn event(event: Event, packets: Option<u64>, bytes: u64) -> Value {
+pub fn event(event: Event, packets: Option<u64>) -> Value {
     match event {
         Event::Echo {
             connection,
             line,
+            len,
             round_trip,
         } => json!({
-            "event": "echo", "connection": connection, "line": line, "bytes": bytes,
+            "event": "echo", "connection": connection, "line": line, "bytes": len,
             "rtt_ms": millis(round_trip), "packets": packets,
         }),
         Event::Segments {
@@ -62,12 +63,12 @@ fn close_name(close: Close) -> &'static str {
     }
 }
 
-/// The statistics at the end.
-pub fn summary(statistics: &Statistics) -> Value {
+/// The statistics at the end; with the prefixes if they are counted.
+pub fn summary(statistics: &Statistics, count_prefixes: bool) -> Value {
     let times = statistics.round_trips();
     let quantile = |fraction| (!times.is_empty()).then(|| millis(times.quantile(fraction)));
     let closes = &statistics.closes;
-    json!({
+    let mut summary = json!({
         "event": "summary",
         "connections": statistics.connections,
         "sent": statistics.sent, "echoed": statistics.echoed, "wrong": statistics.wrong,
@@ -87,5 +88,14 @@ pub fn summary(statistics: &Statistics) -> Value {
             "clean": closes.clean, "early": closes.early,
             "missing": closes.missing, "failed": closes.failed,
         },
-    })
+    });
+    if count_prefixes {
+        let PrefixCounts { echoes, others, .. } = &statistics.prefixes;
+        let name = |prefix: &[u8]| prefix.escape_ascii().to_string();
+        let echoes = echoes.iter();
+        let counts = echoes.map(|(prefix, &count)| (name(prefix), count.into()));
+        summary["prefixes"] = Value::Object(counts.collect());
+        summary["other_prefixes"] = (*others).into();
+    }
+    summary
 }

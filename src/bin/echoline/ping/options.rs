@@ -85,6 +85,10 @@ pub struct Options {
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub prefix: String,
 
+    /// Accept any text before each echoed line, and count the echoes by it
+    #[arg(long, conflicts_with = "prefix")]
+    pub count_prefixes: bool,
+
     /// Print a JSON object per line and for the summary
     #[arg(long)]
     pub json: bool,
@@ -141,7 +145,11 @@ impl Options {
     pub fn client(&self) -> client::Options {
         let mut options = client::Options::default();
         options.line_len = self.size as usize;
-        options.prefix = self.prefix.clone().into_bytes();
+        options.prefix = if self.count_prefixes {
+            client::Prefix::Any
+        } else {
+            client::Prefix::Fixed(self.prefix.clone().into_bytes())
+        };
         options.count = self.lines_per_connection();
         options.interval = self.interval;
         options.burst = self.burst;

@@ -4,7 +4,7 @@ use std::fmt::{self, Arguments};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use echoline::client::{Close, Event, Statistics};
+use echoline::client::{Close, Event, PrefixCounts, Statistics};
 
 use super::json::{self, millis};
 use super::options::Options;
@@ -79,18 +79,10 @@ impl<'a> Report<'a> {
 
     fn print_event(&self, event: Event, packets: Option<u64>) {
         if self.options.json {
-            print(format_args!(
-                "{}",
-                json::event(event, packets, self.echo_len())
-            ));
+            print(format_args!("{}", json::event(event, packets)));
         } else {
             self.print_text(event, packets);
         }
-    }
-
-    /// Bytes of an echo, prefix included.
-    fn echo_len(&self) -> u64 {
-        u64::from(self.options.size) + self.options.prefix.len() as u64
     }
 
     fn print_text(&self, event: Event, packets: Option<u64>) {
@@ -106,9 +98,10 @@ impl<'a> Report<'a> {
             Event::Echo {
                 connection,
                 line,
+                len,
                 round_trip,
             } => {
-                let bytes = Count(self.echo_len(), "byte");
+                let bytes = Count(len as u64, "byte");
                 let (name, time) = (name(connection, line), millis(round_trip));
                 let packets = packets.map_or(String::new(), |n| format!(" packets={n}"));
                 print(format_args!(
@@ -159,13 +152,15 @@ impl<'a> Report<'a> {
             progress.clear();
         }
         if self.options.json {
-            return print(format_args!("{}", json::summary(statistics)));
+            let summary = json::summary(statistics, self.options.count_prefixes);
+            return print(format_args!("{summary}"));
         }
         print(format_args!(
             "--- {} echo statistics ---",
             self.options.addr
         ));
         print_counts(statistics);
+        print_prefixes(statistics);
         print_round_trips(statistics);
         print_segments(statistics);
         self.print_closes(statistics);
@@ -220,6 +215,20 @@ fn print_counts(statistics: &Statistics) {
     if statistics.unexpected_segments > 0 {
         let times = Count(statistics.unexpected_segments, "time");
         print(format_args!("unexpected number of data packets {times}"));
+    }
+}
+
+fn print_prefixes(statistics: &Statistics) {
+    let PrefixCounts { echoes, others, .. } = &statistics.prefixes;
+    for (prefix, &count) in echoes {
+        let echoes = Count(count, "line");
+        print(format_args!(
+            "prefix \"{}\": {echoes}",
+            prefix.escape_ascii()
+        ));
+    }
+    if *others > 0 {
+        print(format_args!("other prefixes: {}", Count(*others, "line")));
     }
 }
 
