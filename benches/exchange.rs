@@ -9,12 +9,27 @@ pub struct Exchange {
     pub lines: usize,
     /// Bytes per line, newline included.
     pub line_len: usize,
+    /// What the server puts before each line.
+    pub prefix: &'static str,
 }
 
 impl Exchange {
     /// Bytes per batch.
     pub fn batch_len(self) -> usize {
         self.lines * self.line_len
+    }
+
+    /// Bytes of the echo of a line.
+    pub fn echo_len(self) -> usize {
+        self.prefix.len() + self.line_len
+    }
+
+    /// The echo of `payload`.
+    pub fn echo(self, payload: &[u8]) -> Box<[u8]> {
+        let lines = payload.chunks(self.line_len);
+        lines
+            .flat_map(|line| [self.prefix.as_bytes(), line].concat())
+            .collect()
     }
 
     /// Several batches for client `number`. Each line begins with its own name,

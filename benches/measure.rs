@@ -40,6 +40,10 @@ impl Measurement<'_> {
     }
 
     fn throughput(&mut self, exchange: Exchange, duration: Duration) -> io::Result<()> {
+        let exchange = Exchange {
+            prefix: self.server.prefix,
+            ..exchange
+        };
         let mut load = Load::connect(self.server.addr, exchange)?;
         let warm_up = load.run(self.plan.warm_up, false)?;
         let before = self.server.cpu_time();

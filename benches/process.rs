@@ -23,6 +23,8 @@ pub struct Process {
     child: Child,
     pub addr: SocketAddr,
     forks: bool,
+    /// What the server puts before each line.
+    pub prefix: &'static str,
 }
 
 impl Process {
@@ -50,6 +52,7 @@ impl Process {
             child: affinity::as_server(|| command.spawn())?,
             addr,
             forks: server.forks,
+            prefix: server.prefix,
         };
         if process.wait_until_listening()? {
             Ok(process)

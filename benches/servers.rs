@@ -21,6 +21,8 @@ pub struct Server {
     pub is_foreign: bool,
     /// Standard output goes to a file instead of `/dev/null`.
     pub logs: bool,
+    /// What the server puts before each line.
+    pub prefix: &'static str,
 }
 
 /// Placeholder for the port in a command.
@@ -34,6 +36,7 @@ impl Server {
             forks: false,
             is_foreign: true,
             logs: false,
+            prefix: "",
         }
     }
 
@@ -73,6 +76,14 @@ pub fn echoline() -> Server {
 
 pub fn echoline_packet_per_line() -> Server {
     Server::echoline("echoline --packet-per-line", &["-q", "--packet-per-line"])
+}
+
+pub fn echoline_prefix() -> Server {
+    let prefix = "8 bytes:";
+    Server {
+        prefix,
+        ..Server::echoline("echoline --prefix", &["-q", "--prefix", prefix])
+    }
 }
 
 pub fn echoline_busy_poll() -> Server {

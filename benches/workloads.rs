@@ -35,6 +35,7 @@ const fn exchange(connections: usize, lines: usize, line_len: usize) -> Exchange
         connections,
         lines,
         line_len,
+        prefix: "",
     }
 }
 
@@ -55,6 +56,11 @@ const EXCHANGES: [(&str, Exchange); 7] = [
 const PACKET_PER_LINE: [(&str, Exchange); 2] = [
     ("packet per line, 16 × 100 × 16 B", exchange(16, 100, 16)),
     ("packet per line, 16 × 16 × 512 B", exchange(16, 16, 512)),
+];
+
+const PREFIX: [(&str, Exchange); 2] = [
+    ("prefix of 8 B, 64 × 16 B", exchange(64, 1, 16)),
+    ("prefix of 8 B, 16 × 100 × 16 B", exchange(16, 100, 16)),
 ];
 
 /// 256 KiB in flight, so that every read of the server finds data.
@@ -100,6 +106,8 @@ pub fn all(plan: &Plan, foreign: &[Server]) -> Vec<Workload> {
     let logging = [&echoline[..], &logging, &line_servers, foreign].concat();
     workloads.push(Workload::new("sessions", Kind::Sessions, &logging));
     workloads.extend(PACKET_PER_LINE.map(|exchange| Workload::throughput(exchange, &per_line)));
+    let prefix = [servers::echoline(), servers::echoline_prefix()];
+    workloads.extend(PREFIX.map(|exchange| Workload::throughput(exchange, &prefix)));
     let busy_poll = [&echoline[..], &[servers::echoline_busy_poll()]].concat();
     workloads.push(Workload::throughput(BUSY_POLL, &busy_poll));
     let (name, exchange) = LATENCY;

@@ -21,12 +21,14 @@ pub struct Client {
     stream: TcpStream,
     /// Several batches, sent one after another and then again.
     payload: Box<[u8]>,
-    batch_len: usize,
-    /// Start of the current batch in `payload`.
-    start: usize,
+    /// The echo of `payload`.
+    echo: Box<[u8]>,
+    exchange: Exchange,
+    /// The current batch in `payload`.
+    batch: usize,
     /// Bytes of the current batch sent so far.
     sent: usize,
-    /// Bytes of the current batch received so far.
+    /// Bytes of the echo of the current batch received so far.
     received: usize,
     sent_at: Instant,
 }
@@ -45,11 +47,13 @@ impl Client {
         }
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
+        let payload = exchange.payload(number);
         Ok(Client {
             stream: TcpStream::from_std(stream),
-            payload: exchange.payload(number),
-            batch_len: exchange.batch_len(),
-            start: 0,
+            echo: exchange.echo(&payload),
+            payload,
+            exchange,
+            batch: 0,
             sent: 0,
             received: 0,
             sent_at: Instant::now(),
@@ -63,9 +67,11 @@ impl Client {
 
     /// Starts the next batch.
     pub fn send_batch(&mut self) -> io::Result<()> {
-        self.start += self.received;
-        if self.start == self.payload.len() {
-            self.start = 0;
+        if self.received > 0 {
+            self.batch += 1;
+        }
+        if self.batch * self.exchange.batch_len() == self.payload.len() {
+            self.batch = 0;
         }
         (self.sent, self.received) = (0, 0);
         self.sent_at = Instant::now();
@@ -74,8 +80,10 @@ impl Client {
 
     /// Sends the rest of the batch, as far as the socket takes it.
     pub fn send(&mut self) -> io::Result<()> {
-        while self.sent < self.batch_len {
-            let rest = &self.payload[self.start + self.sent..self.start + self.batch_len];
+        let batch_len = self.exchange.batch_len();
+        let batch = &self.payload[self.batch * batch_len..][..batch_len];
+        while self.sent < batch_len {
+            let rest = &batch[self.sent..];
             match self.stream.write(rest) {
                 Ok(n) => self.sent += n,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
@@ -96,7 +104,7 @@ impl Client {
             };
             self.compare(&buffer[..len])?;
             self.received += len;
-            if self.received == self.batch_len {
+            if self.received == self.exchange.lines * self.exchange.echo_len() {
                 return Ok(true);
             }
             if len < buffer.len() {
@@ -106,9 +114,13 @@ impl Client {
     }
 
     fn compare(&self, echo: &[u8]) -> io::Result<()> {
-        let at = self.start + self.received;
-        let expected = self.payload.get(at..at + echo.len());
-        if expected == Some(echo) && self.received + echo.len() <= self.sent {
+        let Exchange {
+            lines, line_len, ..
+        } = self.exchange;
+        let at = self.batch * lines * self.exchange.echo_len() + self.received;
+        let expected = self.echo.get(at..at + echo.len());
+        let sent = self.sent + self.sent / line_len * self.exchange.prefix.len();
+        if expected == Some(echo) && self.received + echo.len() <= sent {
             Ok(())
         } else {
             let text = "the echo differs from what was sent";
