@@ -49,6 +49,10 @@ pub struct Totals {
     /// Connections refused because of
     /// [`max_per_ip`](crate::Config::max_per_ip).
     pub refused: u64,
+    /// How often accepting paused while connections waited, because of
+    /// [`max_connections`](crate::Config::max_connections) or a lack of resources. At
+    /// a limit each close ends a pause, and the next accept may begin another.
+    pub accept_pauses: u64,
     /// Segments of the closed connections; `None` before the first close, and
     /// where the platform does not count them.
     pub segments: Option<SegmentCounts>,
@@ -130,19 +134,26 @@ fn fmt_segments(f: &mut fmt::Formatter<'_>, segments: Option<SegmentCounts>) -> 
     segments.map_or(Ok(()), |segments| write!(f, "{segments}, "))
 }
 
-/// The reasons that occurred, as the closing records name them.
+impl CloseCounts {
+    /// Each reason, as the closing records name it, and its count.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        [
+            ("peer", self.peer),
+            ("line limit", self.line_limit),
+            ("idle timeout", self.idle_timeout),
+            ("send timeout", self.send_timeout),
+            ("shutdown", self.shutdown),
+            ("error", self.error),
+        ]
+        .into_iter()
+    }
+}
+
+/// The reasons that occurred.
 impl fmt::Display for CloseCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = [
-            (self.peer, "peer"),
-            (self.line_limit, "line limit"),
-            (self.idle_timeout, "idle timeout"),
-            (self.send_timeout, "send timeout"),
-            (self.shutdown, "shutdown"),
-            (self.error, "error"),
-        ];
         let mut comma = "";
-        for (count, reason) in counts.into_iter().filter(|(count, _)| *count > 0) {
+        for (reason, count) in self.by_reason().filter(|(_, count)| *count > 0) {
             write!(f, "{comma}{count} by {reason}")?;
             comma = ", ";
         }

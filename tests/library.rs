@@ -1,11 +1,12 @@
 //! The library's public interface.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use echoline::{Config, Handle, Server, Totals};
+use echoline::{Config, Handle, Observer, Server, Totals};
 
 fn start(config: &Config) -> (TcpStream, Handle, JoinHandle<std::io::Result<Totals>>) {
     let server = Server::bind(config).unwrap();
@@ -16,6 +17,11 @@ fn start(config: &Config) -> (TcpStream, Handle, JoinHandle<std::io::Result<Tota
         .set_read_timeout(Some(Duration::from_mins(1)))
         .unwrap();
     (client, handle, running)
+}
+
+fn echo_one_line(mut client: &TcpStream) {
+    client.write_all(b"hello\n").unwrap();
+    client.read_exact(&mut [0; 6]).unwrap();
 }
 
 fn config() -> Config {
@@ -118,4 +124,91 @@ fn the_shortest_idle_timeout_does_not_prevent_shutdown() {
         .collect();
     handle.shutdown().unwrap();
     running.join().unwrap().unwrap();
+}
+
+#[test]
+fn the_totals_are_refused_while_the_server_does_not_run() {
+    let server = Server::bind(&config()).unwrap();
+    let (addr, handle) = (server.local_addrs()[0], server.handle());
+    let refused = |handle: &Handle| {
+        let error = handle.totals().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
+        assert_eq!(error.to_string(), "the server does not run");
+    };
+    refused(&handle);
+    let running = thread::spawn(move || server.run());
+    let mut client = TcpStream::connect(addr).unwrap();
+    client.write_all(b"one\ntwo\n").unwrap();
+    client.read_exact(&mut [0; 8]).unwrap();
+    let totals = handle.totals().unwrap();
+    assert_eq!((totals.accepted, totals.open, totals.lines), (1, 1, 2));
+    assert_eq!((totals.bytes_in, totals.bytes_out), (8, 8));
+    // The loop answers while it drains, too.
+    handle.shutdown().unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(handle.totals().unwrap().open, 1);
+    drop(client);
+    running.join().unwrap().unwrap();
+    refused(&handle);
+}
+
+#[test]
+fn a_server_that_is_dropped_refuses_the_totals() {
+    let server = Server::bind(&config()).unwrap();
+    let handle = server.handle();
+    drop(server);
+    assert_eq!(handle.totals().unwrap_err().kind(), ErrorKind::NotConnected);
+    handle.shutdown().unwrap();
+}
+
+/// Each call that begins before the stop gets an answer or an error; none waits for ever.
+#[test]
+fn many_threads_get_the_totals_until_the_server_stops() {
+    let (client, handle, running) = start(&config());
+    let ask = |handle: Handle| {
+        let mut answers = 0_u32;
+        loop {
+            match handle.totals() {
+                Ok(totals) => assert_eq!(totals.accepted, 1),
+                Err(e) => {
+                    assert_eq!(e.kind(), ErrorKind::NotConnected);
+                    return answers;
+                }
+            }
+            answers += 1;
+            if answers % 100 == 0 {
+                handle.shutdown().unwrap();
+            }
+        }
+    };
+    echo_one_line(&client);
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let handle = handle.clone();
+            thread::spawn(move || ask(handle))
+        })
+        .collect();
+    let answers = callers.into_iter().map(|caller| caller.join().unwrap());
+    assert!(answers.sum::<u32>() >= 200, "two shutdowns");
+    drop(client);
+    assert!(running.join().unwrap().is_err());
+}
+
+/// An observer is called by the loop, which cannot answer itself.
+#[test]
+fn the_loop_cannot_ask_itself() {
+    struct Asks(Handle, Sender<ErrorKind>);
+    impl Observer for Asks {
+        fn listening(&mut self, _: &Totals) {
+            let kind = self.0.totals().unwrap_err().kind();
+            self.1.send(kind).unwrap();
+        }
+    }
+    let mut server = Server::bind(&config()).unwrap();
+    let handle = server.handle();
+    let (sender, receiver) = channel();
+    server.set_observer(Box::new(Asks(handle.clone(), sender)));
+    handle.shutdown().unwrap();
+    server.run().unwrap();
+    assert_eq!(receiver.recv().unwrap(), ErrorKind::Deadlock);
 }

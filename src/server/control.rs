@@ -1,8 +1,9 @@
 //! What makes a server stop or report: handles, signals, and how far the stop has
 //! come.
 
-use std::io;
-use std::sync::Arc;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use mio::{Registry, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -10,6 +11,7 @@ use signal_hook::low_level::signal_name;
 
 use crate::server::token::Source;
 use crate::signals::Signals;
+use crate::stats::Totals;
 
 /// What a handle or a signal asks the server to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub(crate) enum Command {
     Shutdown(&'static str),
     /// Log the totals.
     LogTotals,
+    /// Answer the handles that wait for the totals.
+    AnswerTotals,
 }
 
 /// How far a server has come.
@@ -32,10 +36,31 @@ pub(crate) enum State {
     Aborted(&'static str),
 }
 
-/// Stops a running server from another thread.
+/// Stops a running server, or asks it for its totals, from another thread.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    waker: Arc<Waker>,
+    shared: Arc<Shared>,
+}
+
+/// What handles share with the loop.
+#[derive(Debug)]
+struct Shared {
+    waker: Waker,
+    requests: Mutex<Requests>,
+    /// Notified of each answer, and of the end of the loop.
+    answered: Condvar,
+}
+
+/// What handles ask for, and the last answer.
+#[derive(Debug, Default)]
+struct Requests {
+    shutdown: bool,
+    totals: bool,
+    /// Answers so far, and the last one.
+    answers: u64,
+    latest: Totals,
+    /// The thread that runs the loop, while the loop runs.
+    runs_in: Option<ThreadId>,
 }
 
 impl Handle {
@@ -49,17 +74,55 @@ impl Handle {
     ///
     /// [`Server::run`]: crate::Server::run
     pub fn shutdown(&self) -> io::Result<()> {
-        self.waker.wake()
+        self.shared.lock().shutdown = true;
+        self.shared.waker.wake()
+    }
+
+    /// What the server has done so far. Wakes the loop, and blocks until the loop has
+    /// answered. Calls that come together get one answer, for one wake-up.
+    ///
+    /// # Errors
+    ///
+    /// If the loop does not run, as before [`Server::run`] and after it
+    /// (`NotConnected`), if it ends before it answers, if it cannot be woken, or if it
+    /// calls this itself, as from an [`Observer`](crate::Observer) (`Deadlock`).
+    ///
+    /// [`Server::run`]: crate::Server::run
+    pub fn totals(&self) -> io::Result<Totals> {
+        let mut requests = self.shared.lock();
+        if requests.runs_in == Some(thread::current().id()) {
+            let what = "the loop cannot wait for itself";
+            return Err(io::Error::new(ErrorKind::Deadlock, what));
+        }
+        if requests.runs_in.is_some() && !requests.totals {
+            self.shared.waker.wake()?;
+            requests.totals = true;
+        }
+        let asked_after = requests.answers;
+        let waits =
+            |requests: &mut Requests| requests.answers == asked_after && requests.runs_in.is_some();
+        let answered = self.shared.answered.wait_while(requests, waits);
+        let requests = answered.unwrap_or_else(PoisonError::into_inner);
+        if requests.answers == asked_after {
+            let what = "the server does not run";
+            return Err(io::Error::new(ErrorKind::NotConnected, what));
+        }
+        Ok(requests.latest)
+    }
+}
+
+impl Shared {
+    /// A panic while the lock is held leaves no request half made.
+    fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The sources of commands, and the state that they lead to.
 pub(crate) struct Control {
     pub state: State,
-    waker: Arc<Waker>,
+    shared: Arc<Shared>,
     signals: Option<Signals>,
-    /// An event of the waker has come since the last commands.
-    woken: bool,
     /// An event of the waker or of the signals has come since the last commands.
     notified: bool,
 }
@@ -71,17 +134,36 @@ impl Control {
     pub fn new(registry: &Registry) -> io::Result<Control> {
         Ok(Control {
             state: State::Running,
-            waker: Arc::new(Waker::new(registry, Source::Waker.into())?),
+            shared: Arc::new(Shared {
+                waker: Waker::new(registry, Source::Waker.into())?,
+                requests: Mutex::default(),
+                answered: Condvar::new(),
+            }),
             signals: None,
-            woken: false,
             notified: false,
         })
     }
 
     pub fn handle(&self) -> Handle {
         Handle {
-            waker: Arc::clone(&self.waker),
+            shared: Arc::clone(&self.shared),
         }
+    }
+
+    /// Lets handles wait for answers: the loop runs in this thread from now on, until
+    /// `self` is dropped.
+    pub fn start(&self) {
+        self.shared.lock().runs_in = Some(thread::current().id());
+    }
+
+    /// Answers the handles that wait for the totals.
+    pub fn answer(&self, totals: Totals) {
+        let mut requests = self.shared.lock();
+        requests.totals = false;
+        requests.answers += 1;
+        requests.latest = totals;
+        drop(requests);
+        self.shared.answered.notify_all();
     }
 
     /// Installs the signal handlers of the process, without SIGHUP if it is ignored.
@@ -99,11 +181,8 @@ impl Control {
         Ok(())
     }
 
-    pub fn on_waker(&mut self) {
-        (self.woken, self.notified) = (true, true);
-    }
-
-    pub fn on_signals(&mut self) {
+    /// Records an event of the waker or of the signals.
+    pub fn on_event(&mut self) {
         self.notified = true;
     }
 
@@ -116,7 +195,10 @@ impl Control {
     /// signals that come together ask for one shutdown.
     pub fn take_commands(&mut self, registry: &Registry) -> impl Iterator<Item = Command> + use<> {
         self.notified = false;
-        let mut shutdown = std::mem::take(&mut self.woken).then_some("shutdown requested");
+        let mut requests = self.shared.lock();
+        let mut shutdown = std::mem::take(&mut requests.shutdown).then_some("shutdown requested");
+        let answer_totals = requests.totals.then_some(Command::AnswerTotals);
+        drop(requests);
         let mut log_totals = false;
         let signals = self.signals.iter_mut();
         for signal in signals.flat_map(|signals| signals.take(registry)) {
@@ -127,7 +209,15 @@ impl Control {
         }
         let log_totals = log_totals.then_some(Command::LogTotals);
         let shutdown = shutdown.map(Command::Shutdown);
-        [log_totals, shutdown].into_iter().flatten()
+        [log_totals, answer_totals, shutdown].into_iter().flatten()
+    }
+}
+
+/// Ends the wait of handles that the loop has not answered.
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.shared.lock().runs_in = None;
+        self.shared.answered.notify_all();
     }
 }
 

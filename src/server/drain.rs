@@ -20,6 +20,7 @@ impl Server {
                 (Command::LogTotals, _) => {
                     info!(target: TOTALS_TARGET, "totals: {}", self.totals());
                 }
+                (Command::AnswerTotals, _) => self.control.answer(self.totals()),
                 (Command::Shutdown(cause), State::Running) => self.drain(cause),
                 (Command::Shutdown(cause), _) => self.control.state = State::Aborted(cause),
             }

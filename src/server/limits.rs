@@ -14,7 +14,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// File descriptors kept free beside those that are open at the bind: the signals
-/// take two, and an embedder may open more later.
+/// take two, scrapes of the daemon's metrics up to eight, and an embedder may open
+/// more later.
 const RESERVED_FDS: usize = 16;
 
 /// The limits on open connections, and the count per address.

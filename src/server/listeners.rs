@@ -38,6 +38,8 @@ pub(crate) struct Listeners {
     /// By index: whether the listener is in `ready`.
     is_ready: Vec<bool>,
     paused: bool,
+    /// Pauses so far.
+    pauses: u64,
     /// A pause has been logged since the backlogs were last empty.
     exhausted: bool,
     /// When a pause was logged last.
@@ -111,6 +113,7 @@ impl Listeners {
             inherited,
             ready: VecDeque::new(),
             paused: false,
+            pauses: 0,
             exhausted: false,
             logged: None,
             consecutive_errors: 0,
@@ -158,6 +161,11 @@ impl Listeners {
     /// Whether a connection may wait, and accepting is not paused.
     pub fn can_accept(&self) -> bool {
         !self.ready.is_empty() && !self.paused
+    }
+
+    /// Pauses so far.
+    pub fn pauses(&self) -> u64 {
+        self.pauses
     }
 
     /// Ends a pause. The next accept may begin another.
@@ -263,6 +271,7 @@ impl Listeners {
     /// most one per interval.
     fn pause(&mut self, cause: &dyn fmt::Display) {
         self.paused = true;
+        self.pauses += 1;
         let recent = |at: Instant| at.elapsed() < LOG_INTERVAL;
         if !self.exhausted && !self.logged.is_some_and(recent) {
             self.exhausted = true;

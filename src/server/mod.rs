@@ -139,7 +139,7 @@ impl Server {
         self.listeners.addrs().collect()
     }
 
-    /// A handle that stops the server.
+    /// A handle that stops the server, and asks for its totals.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.control.handle()
@@ -172,6 +172,7 @@ impl Server {
     /// If polling fails, which no peer can cause; or if the server is asked to stop
     /// again while it is stopping, with the number of connections aborted.
     pub fn run(mut self) -> io::Result<Totals> {
+        self.control.start();
         for addr in self.listeners.addrs() {
             info!("listening on {addr}");
         }
@@ -187,6 +188,7 @@ impl Server {
         Totals {
             uptime: self.timers.clock().uptime(),
             refused: self.limits.refused(),
+            accept_pauses: self.listeners.pauses(),
             ..self.connections.totals(self.timers.clock().nanos())
         }
     }
