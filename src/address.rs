@@ -142,7 +142,7 @@ impl HostPort {
     /// # Errors
     ///
     /// When a name does not resolve.
-    pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let ips = match &self.host {
             Host::Any => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             Host::Localhost => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],

@@ -23,6 +23,7 @@ declare -A tools=(
     [nft]=nftables
     [nsenter]=util-linux
     [pip3]=python3-pip
+    [prometheus]=prometheus
     [python3]=python3
     [readelf]=binutils
     [runc]=runc

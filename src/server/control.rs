@@ -123,6 +123,8 @@ pub(crate) struct Control {
     pub state: State,
     shared: Arc<Shared>,
     signals: Option<Signals>,
+    /// An event of the signals has come since the last commands.
+    signalled: bool,
     /// An event of the waker or of the signals has come since the last commands.
     notified: bool,
 }
@@ -140,6 +142,7 @@ impl Control {
                 answered: Condvar::new(),
             }),
             signals: None,
+            signalled: false,
             notified: false,
         })
     }
@@ -181,9 +184,12 @@ impl Control {
         Ok(())
     }
 
-    /// Records an event of the waker or of the signals.
-    pub fn on_event(&mut self) {
+    pub fn on_waker(&mut self) {
         self.notified = true;
+    }
+
+    pub fn on_signals(&mut self) {
+        (self.signalled, self.notified) = (true, true);
     }
 
     /// Whether there may be commands to take.
@@ -200,7 +206,8 @@ impl Control {
         let answer_totals = requests.totals.then_some(Command::AnswerTotals);
         drop(requests);
         let mut log_totals = false;
-        let signals = self.signals.iter_mut();
+        let signalled = std::mem::take(&mut self.signalled);
+        let signals = self.signals.iter_mut().filter(|_| signalled);
         for signal in signals.flat_map(|signals| signals.take(registry)) {
             match signal {
                 SIGUSR1 => log_totals = true,

@@ -102,7 +102,8 @@ impl Server {
         match event.token().into() {
             Source::Connection(key) => self.on_connection_event(key, event),
             Source::Listener(i) => self.listeners.mark_ready(i),
-            Source::Waker | Source::Signals => self.control.on_event(),
+            Source::Waker => self.control.on_waker(),
+            Source::Signals => self.control.on_signals(),
         }
     }
 

@@ -18,6 +18,7 @@ mod lines;
 mod load;
 mod log;
 mod memory;
+mod metrics;
 mod nc;
 mod packets;
 mod ping;

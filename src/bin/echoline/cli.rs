@@ -116,6 +116,10 @@ pub struct Cli {
     #[arg(long)]
     no_log_empty: bool,
 
+    /// Serve metrics over HTTP at /metrics; a port alone means all addresses
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<HostPort>,
+
     /// -v logs each message, -vv each event
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,

@@ -24,6 +24,14 @@ use simple_logger::SimpleLogger;
 /// path.
 const TARGET: &str = env!("CARGO_PKG_NAME");
 
+/// Records lost since the start.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Records lost since the start.
+pub fn lost_records() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
 struct NonBlockingLogger {
     /// Prints every record that it gets.
     inner: SimpleLogger,
@@ -48,6 +56,7 @@ impl Log for NonBlockingLogger {
         let target = if own { TARGET } else { record.target() };
         if !self.report_lost() || !self.print(record.level(), target, *record.args()) {
             self.lost.fetch_add(1, Ordering::Relaxed);
+            LOST.fetch_add(1, Ordering::Relaxed);
         }
     }
 

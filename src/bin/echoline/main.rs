@@ -5,6 +5,7 @@ mod environment;
 mod logger;
 #[cfg(test)]
 mod manual;
+mod metrics;
 mod ping;
 mod systemd;
 
@@ -17,6 +18,7 @@ use echoline::Server;
 use log::Level;
 
 use crate::cli::{Cli, Command, Exit};
+use crate::metrics::Metrics;
 use crate::systemd::ServiceManager;
 
 const LISTEN_AND_INHERITED: &str = "--listen cannot be used with the sockets that systemd has opened (LISTEN_FDS) (see echoline --help)";
@@ -62,6 +64,7 @@ fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
         log::warn!("cannot notify the service manager: {e}");
         None
     });
+    let metrics = cli.metrics.as_ref().map(Metrics::bind).transpose()?;
     let config = cli.config();
     let mut server = if inherited.is_empty() {
         Server::bind(&config)?
@@ -71,6 +74,9 @@ fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
     server.handle_signals()?;
     if let Some(service_manager) = service_manager {
         server.set_observer(Box::new(service_manager));
+    }
+    if let Some(metrics) = metrics {
+        metrics.serve(server.handle())?;
     }
     server.run().map(drop)
 }

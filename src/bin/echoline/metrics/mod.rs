@@ -1,0 +1,198 @@
+//! `--metrics`: the totals over HTTP, served by a thread of their own.
+//!
+//! The thread waits in poll(2) for all its sockets, so a slow scraper delays no other.
+//! It has at most [`MAX_EXCHANGES`] connections, and a new one replaces the oldest, so
+//! idle ones keep no scrape out. It asks the loop for its totals at most once per
+//! [`MAX_AGE`], however many requests come.
+//!
+//! The thread logs nothing: the check that stdout is writable holds for one thread
+//! only. It ends with the process.
+//!
+//! `tiny_http` is not used, as it starts a thread per connection, without a limit or a
+//! timeout.
+
+mod exchange;
+mod exposition;
+mod http;
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use echoline::{Handle, HostPort, Totals};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::logger;
+use exchange::Exchange;
+use exposition::Format;
+
+/// Connections at a time. The file descriptors that the library keeps free suffice for
+/// them.
+const MAX_EXCHANGES: usize = 8;
+
+/// Totals up to this age answer a scrape. The loop visits each open connection for new
+/// ones.
+const MAX_AGE: Duration = Duration::from_millis(100);
+
+/// The wait after an accept that failed: poll would report the same connection at once.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+const BACKLOG: i32 = 128;
+
+/// The listeners for scrapes.
+pub struct Metrics {
+    listeners: Vec<TcpListener>,
+}
+
+impl Metrics {
+    /// Binds all addresses that `addr` stands for, without those of a family that the
+    /// machine lacks.
+    ///
+    /// To be called before the server is bound, whose limit on connections leaves room
+    /// for the descriptors that are open then.
+    ///
+    /// # Errors
+    ///
+    /// If the name does not resolve, or an address cannot be bound; the text says which
+    /// and why.
+    pub fn bind(addr: &HostPort) -> io::Result<Metrics> {
+        let resolved = addr.resolve().map_err(|e| cannot_serve(addr, &e))?;
+        let (mut listeners, mut lacking) = (Vec::new(), None);
+        for addr in resolved {
+            match listen(addr) {
+                Ok(listener) => listeners.push(listener),
+                Err(e) if lacks_family(&e) => lacking = Some(cannot_serve(&addr, &e)),
+                Err(e) => return Err(cannot_serve(&addr, &e)),
+            }
+        }
+        match lacking {
+            Some(error) if listeners.is_empty() => Err(error),
+            _ => Ok(Metrics { listeners }),
+        }
+    }
+
+    /// Starts the thread, which asks `server` for its totals.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be started.
+    pub fn serve(self, server: Handle) -> io::Result<()> {
+        for listener in &self.listeners {
+            log::info!("metrics on http://{}/metrics", listener.local_addr()?);
+        }
+        let source = Source {
+            server,
+            latest: None,
+        };
+        thread::Builder::new()
+            .name("metrics".to_string())
+            .spawn(move || run(&self.listeners, source))
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot serve metrics: {e}")))?;
+        Ok(())
+    }
+}
+
+fn cannot_serve(addr: &dyn std::fmt::Display, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("cannot serve metrics on {addr}: {e}"))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?; // 0.0.0.0 and [::] are two listeners.
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Whether the machine lacks the address family, or IPv6 is switched off.
+fn lacks_family(e: &io::Error) -> bool {
+    let errno = Errno::from_io_error(e);
+    errno.is_some_and(|errno| [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].contains(&errno))
+}
+
+/// Where the metrics come from.
+struct Source {
+    server: Handle,
+    /// The last totals, and when they came.
+    latest: Option<(Instant, Totals)>,
+}
+
+impl Source {
+    fn text(&mut self, format: Format) -> io::Result<String> {
+        let totals = self.totals()?;
+        Ok(exposition::text(&totals, logger::lost_records(), format))
+    }
+
+    fn totals(&mut self) -> io::Result<Totals> {
+        match self.latest {
+            Some((at, totals)) if at.elapsed() < MAX_AGE => Ok(totals),
+            _ => {
+                let totals = self.server.totals()?;
+                self.latest = Some((Instant::now(), totals));
+                Ok(totals)
+            }
+        }
+    }
+}
+
+fn run(listeners: &[TcpListener], mut source: Source) -> ! {
+    // The oldest first.
+    let mut exchanges = VecDeque::new();
+    loop {
+        let ready = wait(listeners, &exchanges);
+        let (ready_listeners, ready_exchanges) = ready.split_at(listeners.len());
+        let mut ready = ready_exchanges.iter();
+        exchanges.retain_mut(|exchange: &mut Exchange| {
+            if ready.next() == Some(&true) {
+                exchange.advance(|received| http::respond(received, |format| source.text(format)))
+            } else {
+                !exchange.is_overdue()
+            }
+        });
+        for (listener, _) in listeners
+            .iter()
+            .zip(ready_listeners)
+            .filter(|(_, ready)| **ready)
+        {
+            accept(listener, &mut exchanges);
+        }
+    }
+}
+
+/// Waits for events. Returns which sockets have one, listeners first.
+fn wait(listeners: &[TcpListener], exchanges: &VecDeque<Exchange>) -> Vec<bool> {
+    let accepting = listeners
+        .iter()
+        .map(|listener| PollFd::new(listener, PollFlags::IN));
+    let exchanging = exchanges.iter().map(Exchange::poll_fd);
+    let mut fds: Vec<PollFd<'_>> = accepting.chain(exchanging).collect();
+    // Deadlines are in the order of the accepts.
+    let timeout = exchanges.front().map(Exchange::time_left);
+    let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
+    // Without an event, as after a signal, all are false.
+    let _ = poll(&mut fds, timeout.as_ref());
+    fds.iter().map(|fd| !fd.revents().is_empty()).collect()
+}
+
+/// Accepts one connection. It replaces the oldest if there are too many.
+fn accept(listener: &TcpListener, exchanges: &mut VecDeque<Exchange>) {
+    if exchanges.len() == MAX_EXCHANGES {
+        exchanges.pop_front();
+    }
+    match listener
+        .accept()
+        .and_then(|(stream, _)| Exchange::new(stream))
+    {
+        Ok(exchange) => exchanges.push_back(exchange),
+        Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+        Err(_) => thread::sleep(ACCEPT_RETRY_DELAY),
+    }
+}
