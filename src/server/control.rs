@@ -2,6 +2,7 @@
 //! come.
 
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -94,14 +95,17 @@ impl Handle {
             let what = "the loop cannot wait for itself";
             return Err(io::Error::new(ErrorKind::Deadlock, what));
         }
-        if requests.runs_in.is_some() && !requests.totals {
-            self.shared.waker.wake()?;
-            requests.totals = true;
-        }
         let asked_after = requests.answers;
-        let waits =
-            |requests: &mut Requests| requests.answers == asked_after && requests.runs_in.is_some();
-        let answered = self.shared.answered.wait_while(requests, waits);
+        let is_first = requests.runs_in.is_some() && !mem::replace(&mut requests.totals, true);
+        drop(requests); // The loop takes the lock as soon as it is woken.
+        if is_first && let Err(e) = self.shared.waker.wake() {
+            self.shared.give_up();
+            return Err(e);
+        }
+        let waits = |requests: &mut Requests| {
+            requests.answers == asked_after && requests.totals && requests.runs_in.is_some()
+        };
+        let answered = self.shared.answered.wait_while(self.shared.lock(), waits);
         let requests = answered.unwrap_or_else(PoisonError::into_inner);
         if requests.answers == asked_after {
             let what = "the server does not run";
@@ -115,6 +119,12 @@ impl Shared {
     /// A panic while the lock is held leaves no request half made.
     fn lock(&self) -> MutexGuard<'_, Requests> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the wait of all handles without an answer.
+    fn give_up(&self) {
+        self.lock().totals = false;
+        self.answered.notify_all();
     }
 }
 
@@ -202,11 +212,11 @@ impl Control {
     pub fn take_commands(&mut self, registry: &Registry) -> impl Iterator<Item = Command> + use<> {
         self.notified = false;
         let mut requests = self.shared.lock();
-        let mut shutdown = std::mem::take(&mut requests.shutdown).then_some("shutdown requested");
+        let mut shutdown = mem::take(&mut requests.shutdown).then_some("shutdown requested");
         let answer_totals = requests.totals.then_some(Command::AnswerTotals);
         drop(requests);
         let mut log_totals = false;
-        let signalled = std::mem::take(&mut self.signalled);
+        let signalled = mem::take(&mut self.signalled);
         let signals = self.signals.iter_mut().filter(|_| signalled);
         for signal in signals.flat_map(|signals| signals.take(registry)) {
             match signal {
@@ -224,7 +234,7 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.shared.lock().runs_in = None;
-        self.shared.answered.notify_all();
+        self.shared.give_up();
     }
 }
 
@@ -235,7 +245,7 @@ fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
     // valid value. Without a new action, the call only writes the current one.
     #[allow(unsafe_code)]
     let (result, current) = unsafe {
-        let mut current: libc::sigaction = std::mem::zeroed();
+        let mut current: libc::sigaction = mem::zeroed();
         let result = libc::sigaction(signal, std::ptr::null(), &raw mut current);
         (result, current)
     };

@@ -120,7 +120,7 @@ fn a_scrape_has_the_counts_of_the_traffic() {
 
 #[test]
 fn accept_pauses_and_lost_records_are_counted() {
-    let (daemon, addr) = start(&["--max-connections", "1", "-vv"]);
+    let (daemon, addr) = start(&["--max-connections", "1"]);
     let _open = daemon.connect_accepted();
     let _waiting = daemon.connect();
     wait_for_value(addr, "accept_pauses_total", "1");
@@ -131,6 +131,8 @@ fn accept_pauses_and_lost_records_are_counted() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let mut child = Killed(command.args(args).stdout(full).spawn().unwrap());
     wait_until("the metrics", || TcpStream::connect(free).is_ok());
+    // Until the loop runs the answer is 503.
+    wait_until("the loop to run", || request(free, GET).contains(" 200 OK"));
     // Those of the listener and of the metrics.
     wait_for_value(free, "log_records_lost_total", "2");
     assert!(child.0.try_wait().unwrap().is_none());
@@ -275,10 +277,7 @@ fn a_scrape_costs_the_loop_one_wake_up() {
     println!("{calls:?} for {SCRAPES} answers");
     // A poll each, and the wake-up of the thread that waits. The first answer may be from
     // before.
-    assert!(
-        calls.of("epoll_wait") + calls.of("poll") <= SCRAPES + 1,
-        "{calls:?}"
-    );
+    assert!(calls.of("epoll_wait") <= SCRAPES + 1, "{calls:?}");
     assert!(calls.total() <= 2 * SCRAPES + 1, "{calls:?}");
     assert!(calls.total() >= SCRAPES - 1, "{calls:?}");
 }
