@@ -182,13 +182,12 @@ fn many_threads_get_the_totals_until_the_server_stops() {
         }
     };
     echo_one_line(&client);
-    let callers: Vec<_> = (0..8)
-        .map(|_| {
-            let handle = handle.clone();
-            thread::spawn(move || ask(handle))
-        })
-        .collect();
-    let answers = callers.into_iter().map(|caller| caller.join().unwrap());
+    let (sender, receiver) = channel();
+    for _ in 0..8 {
+        let (handle, sender) = (handle.clone(), sender.clone());
+        thread::spawn(move || sender.send(ask(handle)));
+    }
+    let answers = (0..8).map(|_| receiver.recv_timeout(Duration::from_mins(1)).unwrap());
     assert!(answers.sum::<u32>() >= 200, "two shutdowns");
     drop(client);
     assert!(running.join().unwrap().is_err());

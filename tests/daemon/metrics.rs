@@ -25,7 +25,7 @@ fn start(args: &[&str]) -> (Daemon, SocketAddr) {
 }
 
 /// The address in the record.
-fn metrics_addr(daemon: &Daemon, ip: &str) -> SocketAddr {
+pub fn metrics_addr(daemon: &Daemon, ip: &str) -> SocketAddr {
     let record = daemon.wait_for_record(&format!("metrics on http://{ip}"));
     let (_, url) = record.split_once("http://").unwrap();
     url.strip_suffix("/metrics").unwrap().parse().unwrap()
@@ -38,7 +38,7 @@ fn request(addr: SocketAddr, text: &str) -> String {
     String::from_utf8(read_to_end(&scraper)).unwrap()
 }
 
-fn scrape(addr: SocketAddr) -> String {
+pub fn scrape(addr: SocketAddr) -> String {
     let response = request(addr, GET);
     let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
@@ -220,6 +220,18 @@ fn hostile_scrapers_hold_up_neither_the_echo_nor_a_scrape() {
 }
 
 #[test]
+fn descriptors_are_kept_for_scrapes_at_the_connection_limit() {
+    let daemon = Daemon::start_with_fd_limit(64, "--metrics 127.0.0.1:0");
+    let addr = metrics_addr(&daemon, "127.0.0.1");
+    let _clients = daemon.connect_many(64);
+    daemon.wait_for_record("accept paused: connection limit");
+    let _idle: Vec<TcpStream> = (0..20).map(|_| connect(addr)).collect();
+    let open = wait_for_value(addr, "accept_pauses_total", "1");
+    let open: usize = value(&open, "connections_open").parse().unwrap();
+    assert!((30..64).contains(&open), "{open}");
+}
+
+#[test]
 fn a_head_that_is_too_long_is_refused_without_a_reset() {
     let (_daemon, addr) = start(&[]);
     let head = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(1 << 14));
@@ -302,7 +314,7 @@ fn promtool_accepts_the_metrics() {
     assert_eq!(output.status.code(), Some(0));
 }
 
-/// Prometheus asks for OpenMetrics, whose text it parses strictly.
+/// Prometheus asks for OpenMetrics, and parses it strictly.
 #[test]
 #[ignore = "needs prometheus, unshare(1) and user namespaces"]
 fn prometheus_scrapes_the_metrics() {
@@ -328,10 +340,16 @@ fn prometheus_scrapes_the_metrics() {
 /// Is killed on drop.
 struct Killed(Child);
 
-impl Drop for Killed {
-    fn drop(&mut self) {
+impl Killed {
+    fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -342,8 +360,16 @@ fn free_addr() -> SocketAddr {
 
 /// Prometheus with a scrape per second.
 struct Prometheus {
-    _process: Killed,
+    process: Killed,
+    dir: String,
     addr: SocketAddr,
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        self.process.kill();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
 }
 
 impl Prometheus {
@@ -370,10 +396,7 @@ impl Prometheus {
             .expect("prometheus is installed");
         let process = Killed(process);
         wait_until("Prometheus", || TcpStream::connect(addr).is_ok());
-        Prometheus {
-            _process: process,
-            addr,
-        }
+        Prometheus { process, dir, addr }
     }
 
     /// The `data` of an answer of the HTTP API.

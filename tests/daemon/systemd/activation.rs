@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
+use crate::metrics::{metrics_addr, scrape};
 use crate::support::clients::{connect, echo, read_exactly, read_to_end};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::strace::count_calls;
@@ -72,6 +73,14 @@ fn connections_that_wait_for_the_start_are_served() {
     (&client).write_all(b"early\n").unwrap();
     let _daemon = start_with_socket(socket, &[]);
     assert_eq!(read_exactly(&client, 6), b"early\n");
+}
+
+#[test]
+fn metrics_are_served_beside_inherited_sockets() {
+    let daemon = start_with_socket(listener(), &["--metrics", "127.0.0.1:0"]);
+    echo(&daemon.connect(), b"hello\n");
+    let text = scrape(metrics_addr(&daemon, "127.0.0.1"));
+    assert!(text.contains("\necholine_lines_total 1\n"), "{text}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Format {
     }
 }
 
-/// The metrics of a server, whose logger has lost `lost_records`.
+/// The metrics of a server with these totals. The logger has lost `lost_records`.
 pub fn text(totals: &Totals, lost_records: u64, format: Format) -> String {
     let mut out = Exposition {
         text: String::new(),
@@ -115,7 +115,7 @@ impl Exposition {
         self.describe(name, "gauge", help);
     }
 
-    /// Describes a counter, whose samples have names that end in `_total`.
+    /// Describes a counter. The names of its samples end in `_total`.
     fn counter(&mut self, name: &str, help: &str) {
         match self.format {
             Format::Prometheus => self.describe(&format!("{name}_total"), "counter", help),
