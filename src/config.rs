@@ -41,6 +41,10 @@ pub struct Config {
     /// The most open connections from one IP address; 0, the default: no limit.
     /// Connections above the limit are closed at once.
     pub max_per_ip: usize,
+    /// Whether each connection begins with a PROXY protocol header, version 1 or 2
+    /// (HAProxy, doc/proxy-protocol.txt); default false. The client that it names is
+    /// the peer in the log and for `max_per_ip`. A connection without a header is closed.
+    pub proxy_protocol: bool,
     /// Ends a connection that sends nothing for this long: 1 ms to
     /// [`MAX_TIMEOUT`]; `None`, the default: never.
     pub idle_timeout: Option<Duration>,
@@ -82,6 +86,7 @@ impl Default for Config {
             prefix: Vec::new(),
             max_connections: 0,
             max_per_ip: 0,
+            proxy_protocol: false,
             idle_timeout: None,
             send_timeout: Some(Duration::from_mins(1)),
             busy_poll: Duration::ZERO,

@@ -73,6 +73,9 @@ pub struct CloseCounts {
     pub send_timeout: u64,
     /// The server stopped.
     pub shutdown: u64,
+    /// It did not begin with a header, which
+    /// [`proxy_protocol`](crate::Config::proxy_protocol) requires.
+    pub proxy_header: u64,
     /// Any other error of the socket; mostly the peer reset it.
     pub error: u64,
 }
@@ -143,6 +146,7 @@ impl CloseCounts {
             ("idle timeout", self.idle_timeout),
             ("send timeout", self.send_timeout),
             ("shutdown", self.shutdown),
+            ("proxy header", self.proxy_header),
             ("error", self.error),
         ]
         .into_iter()

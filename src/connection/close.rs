@@ -14,12 +14,14 @@ impl<S: Stream> Connection<S> {
     /// [`LocalClose::IdleTimeout`] the connection goes on if there is such input: its
     /// event was late.
     pub fn begin_close(&mut self, reason: LocalClose) {
-        let idle_close = self.state == State::Draining && self.is_idle_close();
-        if self.state == State::Open || idle_close {
-            self.state = State::Draining;
-            self.local_close = Some(reason);
-            self.socket.expect_input();
+        match self.state {
+            State::AwaitingHeader => {}
+            State::Draining if !self.is_idle_close() => return,
+            State::Open | State::Draining => self.state = State::Draining,
+            State::Flushing | State::Lingering | State::Closing => return,
         }
+        self.local_close = Some(reason);
+        self.socket.expect_input();
     }
 
     /// The connection as closed now: by the server, if the server has stopped reading
@@ -29,7 +31,8 @@ impl<S: Stream> Connection<S> {
     }
 
     fn closed_with(&self, reason: CloseReason, info: TcpInfo) -> Closed {
-        let local_close = self.local_close.filter(|_| self.state != State::Draining);
+        let reads = matches!(self.state, State::AwaitingHeader | State::Draining);
+        let local_close = self.local_close.filter(|_| !reads);
         Closed {
             reason: local_close.map_or(reason, CloseReason::Local),
             segments: info.segments,
@@ -79,6 +82,7 @@ impl<S: Stream> Connection<S> {
     #[cold]
     pub(super) fn advance_close(&mut self, context: &mut Context) -> io::Result<Outcome> {
         match self.state {
+            State::AwaitingHeader if self.socket.is_readable() => self.receive_header(context),
             State::Draining => Ok(Outcome::Reschedule),
             State::Flushing if self.local_close.is_some() => {
                 self.socket.shutdown_write()?;
@@ -92,7 +96,7 @@ impl<S: Stream> Connection<S> {
             }
             State::Flushing | State::Closing => self.try_close(),
             State::Lingering if self.socket.is_readable() => self.discard(context),
-            State::Lingering | State::Open => Ok(Outcome::Wait),
+            State::AwaitingHeader | State::Lingering | State::Open => Ok(Outcome::Wait),
         }
     }
 

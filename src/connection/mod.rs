@@ -5,8 +5,10 @@
 mod close;
 pub(crate) mod decoder;
 pub(crate) mod encoder;
+mod header;
 pub(crate) mod message_log;
 pub(crate) mod output;
+pub(crate) mod proxy_header;
 pub(crate) mod reason;
 #[cfg(test)]
 mod script;
@@ -39,6 +41,7 @@ pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Connection<S = TcpStream> {
     pub socket: Socket<S>,
+    /// The client: the socket's peer, unless a PROXY header names another.
     pub peer: SocketAddr,
     /// Tells this connection from others that have had the same slot.
     pub accepted_at: Nanos,
@@ -46,6 +49,8 @@ pub(crate) struct Connection<S = TcpStream> {
     state: State,
     /// The reason, once the server has begun to end the connection.
     local_close: Option<LocalClose>,
+    /// It counts against the limit of its address.
+    pub acquired: bool,
     decoder: LineDecoder,
     output: OutputBuffer,
     traffic: Traffic,
@@ -53,6 +58,8 @@ pub(crate) struct Connection<S = TcpStream> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// A PROXY header comes in.
+    AwaitingHeader,
     /// Lines come in and go out.
     Open,
     /// As `Open`, until the input that has arrived is drained; then the server ends
@@ -75,6 +82,8 @@ pub(crate) enum Outcome {
     Reschedule,
     /// Run it again to discard input, and close it after [`LINGER_TIMEOUT`].
     Linger,
+    /// Acquire its place under the limit of its address, which is known now, and run it.
+    Acquire,
     /// Remove it.
     Close(Box<Closed>),
 }
@@ -107,6 +116,7 @@ impl<S: Stream> Connection<S> {
             last_activity: now,
             state: State::Open,
             local_close: None,
+            acquired: false,
             decoder: LineDecoder::default(),
             output: OutputBuffer::default(),
             traffic: Traffic::default(),
@@ -122,7 +132,8 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Milliseconds since the last activity. Pending output is activity until it has
-    /// been sent; so is a close that has begun, which has time limits of its own.
+    /// been sent; so are a header that is awaited and a close that has begun, which have
+    /// time limits of their own.
     pub fn idle_for(&mut self, now: Millis) -> u32 {
         let info = self.socket.tcp_info();
         if !self.output.is_empty() || info.has_unsent || self.state != State::Open {
@@ -236,7 +247,7 @@ impl<S: Stream> Connection<S> {
     /// Counts bytes received. Logs the connection at the first of them if it was
     /// not logged when it was accepted.
     fn count_received(&mut self, len: usize, context: &Context) {
-        if !self.has_received() && len > 0 && !context.log_empty {
+        if !self.has_received() && len > 0 && !context.log_empty && self.acquired {
             message_log::log_connected(self.peer, context.open);
         }
         self.traffic.bytes_in += len as u64;

@@ -288,6 +288,10 @@ mod tests {
             TcpInfo::default()
         }
 
+        fn peek(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            unreachable!("output is only sent")
+        }
+
         fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
             let n = match self.script.borrow_mut().next() {
                 Some(None) => return Err(ErrorKind::WouldBlock.into()),

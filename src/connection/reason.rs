@@ -5,6 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::connection::proxy_header::HeaderError;
 use crate::net::tcp_info::SegmentCounts;
 use crate::stats::CloseCounts;
 
@@ -17,6 +18,8 @@ pub(crate) enum LocalClose {
     IdleTimeout,
     /// The server is stopping.
     Shutdown,
+    /// The connection did not begin with a PROXY header.
+    ProxyHeader(HeaderError),
 }
 
 /// Why a connection is closed.
@@ -92,6 +95,7 @@ impl CloseReason {
             CloseReason::Local(LocalClose::LineLimit) => &mut counts.line_limit,
             CloseReason::Local(LocalClose::IdleTimeout) => &mut counts.idle_timeout,
             CloseReason::Local(LocalClose::Shutdown) => &mut counts.shutdown,
+            CloseReason::Local(LocalClose::ProxyHeader(_)) => &mut counts.proxy_header,
             CloseReason::SendTimeout(_) => &mut counts.send_timeout,
             CloseReason::Error(_) => &mut counts.error,
         } += 1;
@@ -105,6 +109,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Local(LocalClose::LineLimit) => f.write_str("line limit"),
             CloseReason::Local(LocalClose::IdleTimeout) => f.write_str("idle timeout"),
             CloseReason::Local(LocalClose::Shutdown) => f.write_str("shutdown"),
+            CloseReason::Local(LocalClose::ProxyHeader(e)) => write!(f, "proxy header ({e})"),
             CloseReason::SendTimeout(None) => f.write_str("send timeout"),
             CloseReason::SendTimeout(Some(e)) => write!(f, "send timeout ({})", Words(e)),
             CloseReason::Error(e) => write!(f, "error ({})", Words(e)),

@@ -67,6 +67,12 @@ impl Stream for Script {
     const EDGE_TRIGGERED: bool = true;
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.peek(buffer)?;
+        self.received.extend(self.pending.drain(..n));
+        Ok(n)
+    }
+
+    fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!buffer.is_empty());
         assert!(!self.has_output.get(), "read while output is pending");
         assert!(!self.failed.get(), "read after a failure");
@@ -88,7 +94,6 @@ impl Stream for Script {
         }
         let n = self.pending.len().min(buffer.len());
         buffer[..n].copy_from_slice(&self.pending[..n]);
-        self.received.extend(self.pending.drain(..n));
         Ok(n)
     }
 

@@ -240,3 +240,117 @@ fn input_found_by_an_idle_close_keeps_the_connection_open() {
     assert!(!script.fin_sent.get());
     assert_eq!(connection.state, State::Open);
 }
+
+const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n";
+
+fn make_readable(connection: &mut Connection<Script>) {
+    connection.socket.update_readiness(Readiness {
+        readable: true,
+        read_until_would_block: false,
+    });
+}
+
+/// Runs a connection with so many events, or until it is closed. Returns the runs that asked for its place, and why it was closed.
+fn run_behind_proxy(
+    connection: &mut Connection<Script>,
+    context: &mut Context,
+    events: usize,
+) -> (usize, Option<CloseReason>) {
+    let mut acquired = 0;
+    for _ in 0..events {
+        make_readable(connection);
+        loop {
+            match connection.run(context) {
+                Outcome::Wait => break,
+                Outcome::Reschedule | Outcome::Linger => {}
+                Outcome::Acquire => {
+                    connection.acquired = true;
+                    acquired += 1;
+                }
+                Outcome::Close(closed) => return (acquired, Some(closed.reason)),
+            }
+        }
+    }
+    (acquired, None)
+}
+
+fn awaiting_header(chunks: &[&[u8]]) -> (Connection<Script>, Context) {
+    let would_block = [Read::WouldBlock, Read::WouldBlock];
+    let reads = chunks.iter().flat_map(|chunk| {
+        let data = (!chunk.is_empty()).then(|| Read::Data(chunk.to_vec()));
+        data.into_iter().chain(would_block.clone())
+    });
+    let (mut connection, context) = scripted(reads.chain([Read::Eof]).collect(), vec![]);
+    connection.await_header();
+    (connection, context)
+}
+
+#[test]
+fn a_header_cut_anywhere_names_the_client_and_the_lines_behind_it_are_echoed() {
+    let bytes = [HEADER, b"one\ntwo\n"].concat();
+    for first in 0..=bytes.len() {
+        for second in first..=bytes.len() {
+            let chunks = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+            let (mut connection, mut context) = awaiting_header(&chunks);
+            let (acquired, reason) = run_behind_proxy(&mut connection, &mut context, 12);
+            assert!(matches!(reason, Some(CloseReason::Peer)), "{first} {second}");
+            assert_eq!(acquired, 1);
+            assert_eq!(connection.peer, "192.0.2.1:56324".parse().unwrap());
+            let script = connection.socket.stream_mut();
+            assert_eq!(*script.echoed.borrow(), b"one\ntwo\n");
+            assert_eq!((connection.traffic.lines, connection.traffic.bytes_in), (2, 8));
+        }
+    }
+}
+
+#[test]
+fn a_header_that_ends_early_is_incomplete_and_none_at_all_is_no_fault() {
+    for len in 0..HEADER.len() {
+        let (mut connection, mut context) = awaiting_header(&[&HEADER[..len]]);
+        let (acquired, reason) = run_behind_proxy(&mut connection, &mut context, 4);
+        let reason = reason.expect("closed").to_string();
+        let expected = ["peer", "proxy header (incomplete)"][usize::from(len > 0)];
+        assert_eq!((acquired, reason.as_str()), (0, expected));
+        assert_eq!(connection.traffic.bytes_in, len as u64);
+    }
+}
+
+/// The rest of the header, and lines, were waiting behind what was read.
+#[test]
+fn a_close_that_finds_a_complete_header_goes_on_with_it() {
+    for reason in [
+        LocalClose::Shutdown,
+        LocalClose::ProxyHeader(proxy_header::HeaderError::Timeout),
+    ] {
+        let (mut connection, mut context) = awaiting_header(&[HEADER, b"one\n"]);
+        context.input = InputBuffer::new(20, 5);
+        connection.begin_close(reason);
+        let (acquired, closed) = run_behind_proxy(&mut connection, &mut context, 6);
+        assert_eq!(acquired, 1);
+        let closed = closed.expect("closed");
+        match reason {
+            LocalClose::Shutdown => assert_eq!(closed.to_string(), "shutdown"),
+            _ => {
+                assert_eq!(closed.to_string(), "peer");
+                assert_eq!(*connection.socket.stream_mut().echoed.borrow(), b"one\n");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_close_without_a_complete_header_echoes_nothing() {
+    for (reason, shown) in [
+        (LocalClose::Shutdown, "shutdown"),
+        (
+            LocalClose::ProxyHeader(proxy_header::HeaderError::Timeout),
+            "proxy header (timeout)",
+        ),
+    ] {
+        let (mut connection, mut context) = awaiting_header(&[&HEADER[..9], &HEADER[9..]]);
+        connection.begin_close(reason);
+        let (acquired, closed) = run_behind_proxy(&mut connection, &mut context, 6);
+        assert_eq!((acquired, closed.unwrap().to_string().as_str()), (0, shown));
+        assert!(connection.socket.stream_mut().fin_sent.get());
+    }
+}

@@ -126,6 +126,23 @@ impl<S: Stream> Socket<S> {
         }
     }
 
+    /// Peeks at the input that has arrived: `BufferFull` if there is some, as a read is
+    /// to follow. `buffer` must not be empty.
+    pub fn peek(&mut self, buffer: &mut [u8]) -> (usize, ReadOutcome) {
+        loop {
+            return match self.stream.peek(buffer) {
+                Ok(0) => (0, ReadOutcome::Eof),
+                Ok(len) => (len, ReadOutcome::BufferFull),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    (0, ReadOutcome::WouldBlock)
+                }
+                Err(e) => (0, ReadOutcome::Failed(e)),
+            };
+        }
+    }
+
     /// Sends `bytes`, on which a pending ACK rides. Returns how many the kernel
     /// took.
     #[expect(clippy::inline_always, reason = "see Connection::echo")]

@@ -42,6 +42,9 @@ pub(crate) trait Stream {
     /// Receives into `buffer` and returns the length; 0 is the peer's FIN.
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// As [`recv`](Stream::recv), and leaves the bytes to the next call.
+    fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
     /// Sends `bytes` and returns how many the kernel took. `flags` are [`EOR`] and
     /// [`MORE`].
     fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize>;
@@ -72,6 +75,10 @@ impl Stream for TcpStream {
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.try_io(|| Ok(recv(&*self, buffer, RecvFlags::empty())?.0))
+    }
+
+    fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_io(|| Ok(recv(&*self, buffer, RecvFlags::PEEK)?.0))
     }
 
     fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {

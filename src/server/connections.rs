@@ -4,17 +4,18 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use log::{Level, log, trace, warn};
 use mio::event::Event;
-use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use slab::Slab;
 
-use crate::clock::{Millis, Nanos};
+use crate::clock::Nanos;
 use crate::connection::Connection;
 use crate::connection::message_log::log_connected;
-use crate::connection::reason::Closed;
+use crate::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::log_limit::LogLimit;
 use crate::server::token::Source;
 use crate::stats::{ConnectionStats, Totals};
 
@@ -38,6 +39,8 @@ pub(crate) struct Connections {
     scheduled: Vec<bool>,
     /// Whether to log connections without a byte at info level.
     log_empty: bool,
+    /// For the warnings of connections without a PROXY header.
+    log_limit: LogLimit,
     /// What the closed connections did.
     totals: Totals,
 }
@@ -49,6 +52,7 @@ impl Connections {
             run_queue: VecDeque::with_capacity(INITIAL_RUN_QUEUE),
             scheduled: Vec::with_capacity(INITIAL_BYTES),
             log_empty,
+            log_limit: LogLimit::default(),
             totals: Totals::default(),
         }
     }
@@ -74,8 +78,8 @@ impl Connections {
         self.slab.vacant_key()
     }
 
-    /// Registers `stream` for both directions, once and for good (no `epoll_ctl`
-    /// per line), then inserts the connection under [`vacant_key`].
+    /// Registers the stream of `connection` for both directions, once and for good (no
+    /// `epoll_ctl` per line), then inserts the connection under [`vacant_key`].
     ///
     /// # Errors
     ///
@@ -85,26 +89,33 @@ impl Connections {
     pub fn insert(
         &mut self,
         registry: &Registry,
-        mut stream: TcpStream,
-        peer: SocketAddr,
-        accepted_at: Nanos,
-        now: Millis,
+        mut connection: Connection,
     ) -> io::Result<()> {
         let entry = self.slab.vacant_entry();
         let key = entry.key();
-        registry.register(&mut stream, Source::Connection(key).into(), interests())?;
-        entry.insert(Connection::new(stream, peer, accepted_at, now));
+        let stream = connection.socket.stream_mut();
+        registry.register(stream, Source::Connection(key).into(), interests())?;
+        entry.insert(connection);
         if self.scheduled.len() <= key {
             self.scheduled.resize(key + 1, false);
-        }
-        self.totals.accepted += 1;
-        if self.log_empty {
-            log_connected(peer, self.slab.len());
         }
         Ok(())
     }
 
-    /// Deregisters, closes, counts and logs a connection. Returns its peer.
+    /// Counts and logs a connection of a known peer, whose place under the limit of its
+    /// address is acquired.
+    pub fn begin(&mut self, key: usize) {
+        let open = self.slab.len();
+        let connection = &mut self.slab[key];
+        connection.acquired = true;
+        self.totals.accepted += 1;
+        if self.log_empty {
+            log_connected(connection.peer, open);
+        }
+    }
+
+    /// Deregisters, closes, counts and logs a connection. Returns its peer, if its place
+    /// under the limit of its address is to be released.
     ///
     /// # Panics
     ///
@@ -115,32 +126,48 @@ impl Connections {
         key: usize,
         closed: &Closed,
         now: Nanos,
-    ) -> SocketAddr {
-        let mut connection = self.slab.remove(key);
-        let peer = connection.peer;
-        match registry.deregister(connection.socket.stream_mut()) {
-            // mio's poll(2) selector has dropped a connection that hung up.
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                warn!("{peer} cannot deregister: {e}");
-            }
-            _ => {}
-        }
+    ) -> Option<SocketAddr> {
+        let connection = self.take(registry, key);
+        let (peer, acquired) = (connection.peer, connection.acquired);
         let is_empty = !connection.has_received();
         let stats = ConnectionStats {
             segments: closed.segments,
             ..connection.stats(now)
         };
         drop(connection);
+        self.totals.accepted += u64::from(!acquired); // The others are counted.
         self.totals.add(&stats);
         self.totals.empty += u64::from(is_empty);
         closed.reason.count(&mut self.totals.closes);
+        if let CloseReason::Local(LocalClose::ProxyHeader(e)) = closed.reason
+            && let Some(others) = self.log_limit.check(Instant::now())
+        {
+            warn!("{peer} without a PROXY header: {e} ({others} others)");
+        }
         let level = if is_empty && !self.log_empty {
             Level::Debug
         } else {
             Level::Info
         };
         log!(level, "{peer} closed by {}: {stats}", closed.reason);
-        peer
+        acquired.then_some(peer)
+    }
+
+    /// Deregisters a connection and takes it out.
+    ///
+    /// # Panics
+    ///
+    /// If there is no connection with this key.
+    pub fn take(&mut self, registry: &Registry, key: usize) -> Connection {
+        let mut connection = self.slab.remove(key);
+        match registry.deregister(connection.socket.stream_mut()) {
+            // mio's poll(2) selector has dropped a connection that hung up.
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                warn!("{} cannot deregister: {e}", connection.peer);
+            }
+            _ => {}
+        }
+        connection
     }
 
     /// Appends a connection to the run queue, once.

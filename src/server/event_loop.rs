@@ -12,7 +12,8 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use crate::clock::Nanos;
-use crate::connection::Outcome;
+use crate::connection::{Connection, Outcome};
+use crate::connection::proxy_header::HeaderError;
 use crate::connection::reason::{CloseReason, Closed, LocalClose};
 use crate::server::Server;
 use crate::server::control::State;
@@ -125,6 +126,7 @@ impl Server {
                 self.arm_linger(key);
                 self.connections.schedule(key);
             }
+            Outcome::Acquire => self.acquire(key),
             Outcome::Close(closed) => self.close(key, &closed),
         }
     }
@@ -156,30 +158,57 @@ impl Server {
     }
 
     fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
-        if !self.limits.try_acquire(peer) {
+        if !self.proxy_protocol && !self.limits.try_acquire(peer) {
             return;
         }
-        let now = self.timers.arm_idle(self.connections.vacant_key());
+        let key = self.connections.vacant_key();
+        let now = self.timers.arm_idle(key);
         let accepted_at = self.timers.clock().nanos();
-        let registry = self.poll.registry();
-        match self
-            .connections
-            .insert(registry, stream, peer, accepted_at, now)
-        {
-            Ok(()) => self.context.open = self.connections.len(),
-            Err(e) => {
-                warn!("{peer} refused: cannot register: {e}");
+        let mut connection = Connection::new(stream, peer, accepted_at, now);
+        if self.proxy_protocol {
+            connection.await_header();
+        }
+        if let Err(e) = self.connections.insert(self.poll.registry(), connection) {
+            warn!("{peer} refused: cannot register: {e}");
+            if !self.proxy_protocol {
                 self.limits.release(peer);
             }
+            return;
+        }
+        self.context.open = self.connections.len();
+        if self.proxy_protocol {
+            self.timers.arm_header(key, accepted_at);
+        } else {
+            self.connections.begin(key);
+        }
+    }
+
+    /// Lets a connection begin whose PROXY header is complete, or refuses it.
+    fn acquire(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if self.limits.try_acquire(connection.peer) {
+            self.connections.begin(key);
+            self.connections.schedule(key); // Lines may follow the header.
+        } else {
+            drop(self.connections.take(self.poll.registry(), key));
+            self.on_closed();
         }
     }
 
     fn close(&mut self, key: usize, closed: &Closed) {
         let now = self.timers.clock().nanos();
         let registry = self.poll.registry();
-        let peer = self.connections.remove(registry, key, closed, now);
+        if let Some(peer) = self.connections.remove(registry, key, closed, now) {
+            self.limits.release(peer);
+        }
+        self.on_closed();
+    }
+
+    /// Does what is due after each close.
+    fn on_closed(&mut self) {
         self.context.open = self.connections.len();
-        self.limits.release(peer);
         self.listeners.resume(); // A file descriptor is free again.
         self.stop_if_drained();
     }
@@ -204,6 +233,7 @@ impl Server {
                     self.abort(key);
                 }
                 Timer::Linger(..) => {} // Closed since.
+                Timer::Header(key, accepted_at) => self.expire_header(key, accepted_at),
                 Timer::Idle(key) => self.expire_idle(key),
                 Timer::DrainTimeout => self.control.state = State::Stopped,
                 Timer::Progress => self.observe_progress(),
@@ -216,6 +246,17 @@ impl Server {
     fn is_current(&mut self, key: usize, accepted_at: Nanos) -> bool {
         let connection = self.connections.get_mut(key);
         connection.is_some_and(|connection| connection.accepted_at == accepted_at)
+    }
+
+    /// Ends a connection whose PROXY header is not complete, unless the rest has arrived.
+    fn expire_header(&mut self, key: usize, accepted_at: Nanos) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.accepted_at == accepted_at
+            && connection.awaits_header()
+        {
+            connection.begin_close(LocalClose::ProxyHeader(HeaderError::Timeout));
+            self.connections.schedule(key);
+        }
     }
 
     fn expire_idle(&mut self, key: usize) {

@@ -5,13 +5,12 @@ use std::collections::hash_map::Entry;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// At most one refusal is logged per interval.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
+use crate::server::log_limit::LogLimit;
 
 /// File descriptors kept free beside those that are open at the bind: the signals
 /// take two, scrapes of the daemon's metrics up to eight, and an embedder may open
@@ -27,8 +26,7 @@ pub(crate) struct ConnectionLimits {
     by_ip: HashMap<IpAddr, usize>,
     /// Connections refused so far.
     refused: u64,
-    /// Time of the last refusal that was logged, and `refused` at that time.
-    logged: Option<(Instant, u64)>,
+    log_limit: LogLimit,
 }
 
 impl ConnectionLimits {
@@ -38,7 +36,7 @@ impl ConnectionLimits {
             max_per_ip,
             by_ip: HashMap::new(),
             refused: 0,
-            logged: None,
+            log_limit: LogLimit::default(),
         }
     }
 
@@ -59,7 +57,10 @@ impl ConnectionLimits {
             return true;
         }
         self.refused += 1;
-        self.log_refusal(peer, Instant::now());
+        if let Some(others) = self.log_limit.check(Instant::now()) {
+            let limit = self.max_per_ip;
+            warn!("{peer} refused: address limit {limit} reached ({others} others refused)");
+        }
         false
     }
 
@@ -79,16 +80,6 @@ impl ConnectionLimits {
     /// Connections refused so far.
     pub fn refused(&self) -> u64 {
         self.refused
-    }
-
-    fn log_refusal(&mut self, peer: SocketAddr, now: Instant) {
-        let (at, before) = self.logged.unwrap_or((now, 0));
-        if self.logged.is_some() && now.duration_since(at) < LOG_INTERVAL {
-            return;
-        }
-        self.logged = Some((now, self.refused));
-        let (limit, others) = (self.max_per_ip, self.refused - before - 1);
-        warn!("{peer} refused: address limit {limit} reached ({others} others refused)");
     }
 }
 

@@ -6,6 +6,7 @@ mod drain;
 mod event_loop;
 mod limits;
 mod listeners;
+mod log_limit;
 mod observer;
 mod timers;
 mod token;
@@ -65,6 +66,8 @@ pub struct Server {
     timers: Timers,
     context: Context,
     drain_timeout: Duration,
+    /// Connections begin with a PROXY header.
+    proxy_protocol: bool,
     /// How long to poll without sleeping after an event, and the time of the last
     /// event.
     busy_poll: Option<(Duration, Instant)>,
@@ -126,6 +129,7 @@ impl Server {
                 now: 0,
             },
             drain_timeout: config.drain_timeout,
+            proxy_protocol: config.proxy_protocol,
             busy_poll: (!config.busy_poll.is_zero()).then(|| (config.busy_poll, Instant::now())),
             observer: None,
             follows_activity: !config.busy_poll.is_zero(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Millis, Nanos};
 use crate::connection::LINGER_TIMEOUT;
+use crate::connection::proxy_header::HEADER_TIMEOUT;
 
 /// How long accepting pauses for lack of resources, unless a close comes first.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -28,6 +29,9 @@ pub(crate) enum Timer {
     RetryAccept,
     /// The connection with this key and time of accept has lingered long enough.
     Linger(usize, Nanos),
+    /// The connection with this key and time of accept has had the time for its PROXY
+    /// header.
+    Header(usize, Nanos),
     /// The connection with this key may have been idle for too long.
     Idle(usize),
     /// The drain timeout has passed.
@@ -91,7 +95,7 @@ impl Timers {
             Timer::RetryAccept => self.retry_accept_armed = false,
             Timer::Idle(key) => self.idle_armed[key] = false,
             Timer::Progress => self.progress_armed = false,
-            Timer::Linger(..) | Timer::DrainTimeout | Timer::Heartbeat => {}
+            Timer::Linger(..) | Timer::Header(..) | Timer::DrainTimeout | Timer::Heartbeat => {}
         }
         Some(timer)
     }
@@ -114,6 +118,10 @@ impl Timers {
 
     pub fn arm_linger(&mut self, key: usize, accepted_at: Nanos) {
         self.arm_after(LINGER_TIMEOUT, Timer::Linger(key, accepted_at));
+    }
+
+    pub fn arm_header(&mut self, key: usize, accepted_at: Nanos) {
+        self.arm_after(HEADER_TIMEOUT, Timer::Header(key, accepted_at));
     }
 
     pub fn arm_drain_timeout(&mut self, at: Instant) {

@@ -92,6 +92,10 @@ pub struct Cli {
     )]
     max_per_ip: usize,
 
+    /// Expect a PROXY protocol header, which names the client, on each connection
+    #[arg(long)]
+    proxy_protocol: bool,
+
     /// Close a connection that sends nothing for this long; 0: never
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     #[arg(value_name = "SECS", value_parser = timeout())]
@@ -182,6 +186,7 @@ impl Cli {
         config.prefix = self.prefix.clone().into_bytes();
         config.max_connections = self.max_connections;
         config.max_per_ip = self.max_per_ip;
+        config.proxy_protocol = self.proxy_protocol;
         let unless_zero = |secs| (secs > 0).then(|| Duration::from_secs(secs));
         config.idle_timeout = unless_zero(self.idle_timeout);
         config.send_timeout = unless_zero(self.send_timeout);

@@ -1,0 +1,97 @@
+//! How a connection begins behind a proxy: with a header that names the client.
+
+use std::io;
+
+use crate::connection::proxy_header::{self, HeaderError, MAX_HEADER_LEN};
+use crate::connection::reason::LocalClose;
+use crate::connection::{Connection, Context, Outcome, State};
+use crate::net::socket::ReadOutcome;
+use crate::net::stream::Stream;
+
+impl<S: Stream> Connection<S> {
+    /// Expects a header before the first line. To be called before the first run.
+    pub fn await_header(&mut self) {
+        self.state = State::AwaitingHeader;
+    }
+
+    /// Whether a header is awaited, and no close has begun.
+    pub fn awaits_header(&self) -> bool {
+        self.state == State::AwaitingHeader && self.local_close.is_none()
+    }
+
+    /// Reads more of the header. Peeks first, so that what follows the header stays in
+    /// the socket until the client's address is known and accepted.
+    pub(super) fn receive_header(&mut self, context: &mut Context) -> io::Result<Outcome> {
+        let before = self.decoder.partial_len();
+        let space = context.input.space(0);
+        let most = space.len().min(MAX_HEADER_LEN - before);
+        let (len, outcome) = self.socket.peek(&mut space[..most]);
+        match outcome {
+            ReadOutcome::BufferFull => {}
+            ReadOutcome::Failed(e) => return Err(e),
+            ReadOutcome::Eof => return Ok(self.end_without_header(before)),
+            ReadOutcome::WouldBlock => return Ok(self.wait_for_header()),
+        }
+        let header = self.decoder.header_mut();
+        header.extend_from_slice(&space[..len]);
+        let decoded = proxy_header::decode(header);
+        let taken = decoded.map_or(len, |header| header.map_or(len, |h| h.len - before));
+        self.socket.read(&mut space[..taken]);
+        if taken == len {
+            // No echo is about to leave that an ACK could ride on.
+            self.socket.ack_at_once();
+        }
+        match decoded {
+            Ok(None) => return Ok(Outcome::Reschedule),
+            Ok(Some(header)) => self.peer = header.client.unwrap_or(self.peer),
+            Err(e) => return Ok(self.reject(e)),
+        }
+        self.begin_lines(context);
+        Ok(Outcome::Acquire)
+    }
+
+    /// Expects lines from now on. A shutdown goes on with those that have arrived.
+    fn begin_lines(&mut self, context: &Context) {
+        *self.decoder.header_mut() = Vec::new();
+        self.last_activity = context.now;
+        if self.local_close == Some(LocalClose::Shutdown) {
+            self.state = State::Draining;
+            self.socket.expect_input();
+        } else {
+            self.state = State::Open;
+            self.local_close = None;
+        }
+    }
+
+    /// A close that has begun waits for nothing more.
+    fn wait_for_header(&mut self) -> Outcome {
+        match self.local_close {
+            None => Outcome::Wait,
+            Some(LocalClose::ProxyHeader(e)) => self.reject(e),
+            Some(_) => self.flush_nothing(),
+        }
+    }
+
+    /// The peer has finished. Without a byte, as the check of a load balancer, that is
+    /// no fault.
+    fn end_without_header(&mut self, received: usize) -> Outcome {
+        if received > 0 {
+            return self.reject(HeaderError::Incomplete);
+        }
+        self.local_close = None;
+        self.flush_nothing()
+    }
+
+    /// Ends the connection. What it sent was no header, so it counts as its bytes.
+    fn reject(&mut self, e: HeaderError) -> Outcome {
+        self.local_close = Some(LocalClose::ProxyHeader(e));
+        self.traffic.bytes_in += self.decoder.partial_len() as u64;
+        self.flush_nothing()
+    }
+
+    fn flush_nothing(&mut self) -> Outcome {
+        *self.decoder.header_mut() = Vec::new();
+        self.state = State::Flushing;
+        Outcome::Reschedule
+    }
+}
