@@ -91,7 +91,10 @@ fn header_len(bytes: &[u8]) -> Result<Option<usize>, HeaderError> {
 
 /// Whether `bytes`, or what they may become, begin with `prefix`.
 fn may_begin_with(prefix: &[u8], bytes: &[u8]) -> bool {
-    bytes.iter().zip(prefix).all(|(byte, wanted)| byte == wanted)
+    bytes
+        .iter()
+        .zip(prefix)
+        .all(|(byte, wanted)| byte == wanted)
 }
 
 /// The client that a complete header names. An IPv4 address that IPv6 maps
@@ -105,8 +108,7 @@ fn parse(header: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
         include_tlvs: false,
         ..ParseConfig::default()
     };
-    let (header, _) =
-        ProxyHeader::parse(header, config).map_err(|_| HeaderError::Malformed)?;
+    let (header, _) = ProxyHeader::parse(header, config).map_err(|_| HeaderError::Malformed)?;
     Ok(header.proxied_address().map(|addresses| {
         let (ip, port) = (addresses.source.ip(), addresses.source.port());
         SocketAddr::new(ip.to_canonical(), port)

@@ -293,12 +293,18 @@ fn a_header_cut_anywhere_names_the_client_and_the_lines_behind_it_are_echoed() {
             let chunks = [&bytes[..first], &bytes[first..second], &bytes[second..]];
             let (mut connection, mut context) = awaiting_header(&chunks);
             let (acquired, reason) = run_behind_proxy(&mut connection, &mut context, 12);
-            assert!(matches!(reason, Some(CloseReason::Peer)), "{first} {second}");
+            assert!(
+                matches!(reason, Some(CloseReason::Peer)),
+                "{first} {second}"
+            );
             assert_eq!(acquired, 1);
             assert_eq!(connection.peer, "192.0.2.1:56324".parse().unwrap());
             let script = connection.socket.stream_mut();
             assert_eq!(*script.echoed.borrow(), b"one\ntwo\n");
-            assert_eq!((connection.traffic.lines, connection.traffic.bytes_in), (2, 8));
+            assert_eq!(
+                (connection.traffic.lines, connection.traffic.bytes_in),
+                (2, 8)
+            );
         }
     }
 }

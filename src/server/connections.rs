@@ -86,11 +86,7 @@ impl Connections {
     /// If `registry` does not take the stream.
     ///
     /// [`vacant_key`]: Self::vacant_key
-    pub fn insert(
-        &mut self,
-        registry: &Registry,
-        mut connection: Connection,
-    ) -> io::Result<()> {
+    pub fn insert(&mut self, registry: &Registry, mut connection: Connection) -> io::Result<()> {
         let entry = self.slab.vacant_entry();
         let key = entry.key();
         let stream = connection.socket.stream_mut();

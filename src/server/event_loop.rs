@@ -12,9 +12,9 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use crate::clock::Nanos;
-use crate::connection::{Connection, Outcome};
 use crate::connection::proxy_header::HeaderError;
 use crate::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::connection::{Connection, Outcome};
 use crate::server::Server;
 use crate::server::control::State;
 use crate::server::listeners::Accepted;

@@ -24,6 +24,7 @@ mod packets;
 mod ping;
 mod ping_servers;
 mod prefix;
+mod proxy_protocol;
 mod readme;
 mod shutdown;
 mod signals;
