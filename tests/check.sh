@@ -15,6 +15,7 @@ declare -A tools=(
     [ethtool]=ethtool
     [fish]=fish
     [groff]=groff-base
+    [haproxy]=haproxy
     [ip]=iproute2
     [lintian]=lintian
     [mandoc]=mandoc

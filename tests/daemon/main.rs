@@ -12,6 +12,7 @@ mod closing;
 mod command_line;
 mod environment;
 mod faults;
+mod haproxy;
 mod limits;
 mod line_limit;
 mod lines;
