@@ -42,7 +42,7 @@ pub struct Config {
     /// Connections above the limit are closed at once.
     pub max_per_ip: usize,
     /// Whether each connection begins with a PROXY protocol header, version 1 or 2
-    /// (HAProxy, doc/proxy-protocol.txt); default false. The client that it names is
+    /// (haproxy, doc/proxy-protocol.txt); default false. The client that it names is
     /// the peer in the log and for `max_per_ip`. A connection without a header is closed.
     pub proxy_protocol: bool,
     /// Ends a connection that sends nothing for this long: 1 ms to

@@ -1,6 +1,6 @@
 //! The PROXY protocol header before the first line, versions 1 and 2. Pure: no I/O.
 //!
-//! A proxy names the client that it connects (HAProxy, doc/proxy-protocol.txt).
+//! A proxy names the client that it connects (haproxy, doc/proxy-protocol.txt).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -163,10 +163,6 @@ mod tests {
         format!("PROXY {family} {ip} {server} {port} 3000\r\n").into_bytes()
     }
 
-    fn client(addr: &str) -> Option<SocketAddr> {
-        Some(addr.parse().unwrap())
-    }
-
     /// Decodes what is a header and nothing else.
     fn client_of(header: &[u8]) -> Option<SocketAddr> {
         let decoded = decode(header).unwrap().expect("complete");
@@ -177,9 +173,9 @@ mod tests {
     #[test]
     fn version_1_names_the_client() {
         let header = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n";
-        assert_eq!(client_of(header), client("192.0.2.1:56324"));
+        assert_eq!(client_of(header), Some("192.0.2.1:56324".parse().unwrap()));
         let header = b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n";
-        assert_eq!(client_of(header), client("[2001:db8::1]:1"));
+        assert_eq!(client_of(header), Some("[2001:db8::1]:1".parse().unwrap()));
     }
 
     #[test]
@@ -194,7 +190,7 @@ mod tests {
     #[test]
     fn a_mapped_address_is_that_of_ipv4() {
         let header = b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:198.51.100.1 7 8\r\n";
-        assert_eq!(client_of(header), client("192.0.2.1:7"));
+        assert_eq!(client_of(header), Some("192.0.2.1:7".parse().unwrap()));
     }
 
     #[test]

@@ -321,37 +321,26 @@ fn a_header_that_ends_early_is_incomplete_and_none_at_all_is_no_fault() {
     }
 }
 
-/// The rest of the header, and lines, were waiting behind what was read.
+/// The rest of the header, and a line, were waiting behind what was read.
 #[test]
 fn a_close_that_finds_a_complete_header_goes_on_with_it() {
-    for reason in [
-        LocalClose::Shutdown,
-        LocalClose::ProxyHeader(proxy_header::HeaderError::Timeout),
-    ] {
-        let (mut connection, mut context) = awaiting_header(&[HEADER, b"one\n"]);
+    let timeout = LocalClose::ProxyHeader(proxy_header::HeaderError::Timeout);
+    for (reason, shown) in [(LocalClose::Shutdown, "shutdown"), (timeout, "peer")] {
+        let (mut connection, mut context) = awaiting_header(&[&[HEADER, b"one\n"].concat()]);
         context.input = InputBuffer::new(20, 5);
         connection.begin_close(reason);
         let (acquired, closed) = run_behind_proxy(&mut connection, &mut context, 6);
-        assert_eq!(acquired, 1);
-        let closed = closed.expect("closed");
-        match reason {
-            LocalClose::Shutdown => assert_eq!(closed.to_string(), "shutdown"),
-            _ => {
-                assert_eq!(closed.to_string(), "peer");
-                assert_eq!(*connection.socket.stream_mut().echoed.borrow(), b"one\n");
-            }
-        }
+        assert_eq!((acquired, closed.unwrap().to_string().as_str()), (1, shown));
+        assert_eq!(*connection.socket.stream_mut().echoed.borrow(), b"one\n");
     }
 }
 
 #[test]
 fn a_close_without_a_complete_header_echoes_nothing() {
+    let timeout = LocalClose::ProxyHeader(proxy_header::HeaderError::Timeout);
     for (reason, shown) in [
         (LocalClose::Shutdown, "shutdown"),
-        (
-            LocalClose::ProxyHeader(proxy_header::HeaderError::Timeout),
-            "proxy header (timeout)",
-        ),
+        (timeout, "proxy header (timeout)"),
     ] {
         let (mut connection, mut context) = awaiting_header(&[&HEADER[..9], &HEADER[9..]]);
         connection.begin_close(reason);

@@ -1,7 +1,7 @@
-//! The server behind a real HAProxy that sends PROXY headers.
+//! The server behind a real haproxy that sends PROXY headers.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::process::{Child, Command};
 
 use crate::support::clients::{connect_from, echo};
@@ -9,17 +9,16 @@ use crate::support::daemon::Daemon;
 use crate::support::deadline::wait_until;
 use crate::support::namespace::in_private_network;
 
-/// A running HAProxy on 127.0.0.1:4000. It is killed on drop.
+/// A running haproxy on 127.0.0.1:4000. It is killed on drop.
 struct Haproxy {
     child: Child,
     config: String,
 }
 
-const FRONTEND: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4000);
+const FRONTEND: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4000));
 
 impl Haproxy {
-    /// Starts HAProxy in front of `daemon`, with these options of the server line.
+    /// Starts haproxy in front of `daemon`, with these options of the server line.
     fn start(daemon: &Daemon, options: &str) -> Haproxy {
         let config = format!(
             "{}/haproxy.{}.cfg",
@@ -39,7 +38,7 @@ impl Haproxy {
         Haproxy { child, config }
     }
 
-    /// Waits until HAProxy listens. What connects to find out is logged as a client.
+    /// Waits until haproxy listens. What connects to find out is logged as a client.
     fn wait_until_it_listens(&self) {
         wait_until("HAProxy to listen", || TcpStream::connect(FRONTEND).is_ok());
     }
@@ -53,7 +52,7 @@ impl Drop for Haproxy {
     }
 }
 
-/// The daemon's log shows the addresses of three clients, and never HAProxy's.
+/// The daemon's log shows the addresses of three clients, and never haproxy's.
 fn assert_clients_are_named(options: &str) {
     let daemon = Daemon::start_with(&["--proxy-protocol", "-v"]);
     let haproxy = Haproxy::start(&daemon, options);

@@ -273,7 +273,7 @@ fn a_connection_that_closes_without_a_byte_is_no_fault() {
     assert!(totals.contains("closed 1 by peer; 1 empty"), "{totals}");
 }
 
-/// As HAProxy's check-send-proxy.
+/// As haproxy's check-send-proxy.
 #[test]
 fn a_connection_with_a_header_only_is_empty_and_can_be_left_out_of_the_log() {
     let daemon = start(&["--no-log-empty"]);
@@ -301,13 +301,17 @@ fn max_per_ip_counts_the_named_clients() {
         client
     };
     let first = [from(1, 1), from(1, 2)];
-    first.iter().for_each(|client| echo(client, b"first\n"));
+    for client in &first {
+        echo(client, b"first\n");
+    }
     for port in 3..20 {
         assert_eq!(read_to_end(&from(1, port)), b"", "closed at once");
     }
     // The proxy itself has no such limit.
     let others: Vec<TcpStream> = (2..30).map(|ip| from(ip, 1)).collect();
-    others.iter().for_each(|client| echo(client, b"others\n"));
+    for client in &others {
+        echo(client, b"others\n");
+    }
     drop(first);
     daemon.wait_for_closed(2);
     let again = from(1, 30);
