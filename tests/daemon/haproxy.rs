@@ -37,11 +37,6 @@ impl Haproxy {
             .expect("haproxy is installed");
         Haproxy { child, config }
     }
-
-    /// Waits until haproxy listens. What connects to find out is logged as a client.
-    fn wait_until_it_listens(&self) {
-        wait_until("HAProxy to listen", || TcpStream::connect(FRONTEND).is_ok());
-    }
 }
 
 impl Drop for Haproxy {
@@ -56,7 +51,8 @@ impl Drop for Haproxy {
 fn assert_clients_are_named(options: &str) {
     let daemon = Daemon::start_with(&["--proxy-protocol", "-v"]);
     let haproxy = Haproxy::start(&daemon, options);
-    haproxy.wait_until_it_listens();
+    // The connections that succeed are clients too.
+    wait_until("HAProxy to listen", || TcpStream::connect(FRONTEND).is_ok());
     for last in 2..5 {
         let client = connect_from([127, 0, 0, last], FRONTEND);
         let local = client.local_addr().unwrap();
