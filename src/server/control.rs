@@ -123,8 +123,9 @@ impl Shared {
 
     /// Ends the wait of all handles without an answer.
     fn give_up(&self) {
-        self.lock().totals = false;
-        self.answered.notify_all();
+        if mem::take(&mut self.lock().totals) {
+            self.answered.notify_all();
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::clients::{connect, echo, read_to_end};
+use crate::support::clients::{connect, echo, read_to_end, wait_for_data};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::deadline::{wait_for, wait_until};
 use crate::support::namespace::in_private_network;
@@ -231,12 +231,21 @@ fn descriptors_are_kept_for_scrapes_at_the_connection_limit() {
     assert!((30..64).contains(&open), "{open}");
 }
 
+/// What the scraper sends after the response is discarded, and does not reset the
+/// connection before the scraper has read.
 #[test]
 fn a_head_that_is_too_long_is_refused_without_a_reset() {
     let (_daemon, addr) = start(&[]);
+    let mut scraper = connect(addr);
     let head = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(1 << 14));
-    let response = request(addr, &head);
-    assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
+    scraper.write_all(head.as_bytes()).unwrap();
+    wait_for_data(&scraper);
+    scrape(addr);
+    scraper.write_all(b"the rest").unwrap();
+    scrape(addr);
+    scraper.write_all(b" and more").unwrap();
+    let response = read_to_end(&scraper);
+    assert!(response.starts_with(b"HTTP/1.1 431 "), "{response:?}");
 }
 
 #[test]
