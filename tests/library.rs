@@ -176,7 +176,7 @@ fn many_threads_get_the_totals_until_the_server_stops() {
                 }
             }
             answers += 1;
-            if answers % 100 == 0 {
+            if answers.is_multiple_of(100) {
                 handle.shutdown().unwrap();
             }
         }

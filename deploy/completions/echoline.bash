@@ -26,7 +26,7 @@ _echoline() {
 
     case "${cmd}" in
         echoline)
-            opts="-l -v -q -h -V --listen --packet-per-line --max-line --max-connections --max-per-ip --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --verbose --quiet --help --version ping"
+            opts="-l -v -q -h -V --listen --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -37,6 +37,10 @@ _echoline() {
                     return 0
                     ;;
                 -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --prefix)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -68,6 +72,10 @@ _echoline() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -76,7 +84,7 @@ _echoline() {
             return 0
             ;;
         echoline__subcmd__ping)
-            opts="-c -i -s -w -W -q -4 -6 -h --count --interval --size --deadline --timeout --quiet --ipv4 --ipv6 --burst --half-close --connections --expect-packets --prefix --json --histogram --help"
+            opts="-c -i -s -w -W -q -4 -6 -h --count --interval --size --deadline --timeout --quiet --ipv4 --ipv6 --burst --half-close --connections --expect-packets --prefix --count-prefixes --json --histogram --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_echoline_global_optspecs
-    string join \n l/listen= packet-per-line max-line= max-connections= max-per-ip= idle-timeout= send-timeout= drain-timeout= busy-poll= no-log-empty v/verbose q/quiet h/help V/version
+    string join \n l/listen= packet-per-line prefix= max-line= max-connections= max-per-ip= proxy-protocol idle-timeout= send-timeout= drain-timeout= busy-poll= no-log-empty metrics= v/verbose q/quiet h/help V/version
 end
 
 function __fish_echoline_needs_command
@@ -25,6 +25,7 @@ function __fish_echoline_using_subcommand
 end
 
 complete -c echoline -n "__fish_echoline_needs_command" -s l -l listen -d 'Address to listen on, repeatable; a port alone means all addresses' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l prefix -d 'Put this text before each echoed line' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l max-line -d 'Longest line, newline included' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l max-connections -d 'Most open connections; 0: as many as file descriptors allow' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l max-per-ip -d 'Most open connections from one address; 0: no limit' -r
@@ -32,7 +33,9 @@ complete -c echoline -n "__fish_echoline_needs_command" -l idle-timeout -d 'Clos
 complete -c echoline -n "__fish_echoline_needs_command" -l send-timeout -d 'Close a connection if its peer takes nothing for this long; 0: never' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l drain-timeout -d 'How long a stop may take' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l busy-poll -d 'Poll this long after an event before sleeping' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l metrics -d 'Serve metrics over HTTP at /metrics; a port alone means all addresses' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l packet-per-line -d 'One packet per echoed line'
+complete -c echoline -n "__fish_echoline_needs_command" -l proxy-protocol -d 'Expect a PROXY protocol header, which names the client, on each connection'
 complete -c echoline -n "__fish_echoline_needs_command" -l no-log-empty -d 'Do not log connections that never send a byte'
 complete -c echoline -n "__fish_echoline_needs_command" -s v -l verbose -d '-v logs each message, -vv each event'
 complete -c echoline -n "__fish_echoline_needs_command" -s q -l quiet -d 'Log warnings and errors only'
@@ -52,6 +55,7 @@ complete -c echoline -n "__fish_echoline_using_subcommand ping" -s q -l quiet -d
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s 4 -l ipv4 -d 'Connect to IPv4 addresses only'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s 6 -l ipv6 -d 'Connect to IPv6 addresses only'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l half-close -d 'Half-close after the last line, then expect every echo and the server\'s FIN'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l count-prefixes -d 'Accept any text before each echoed line, and count the echoes by it'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l json -d 'Print a JSON object per line and for the summary'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l histogram -d 'Draw the distribution of the round-trip times'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s h -l help -d 'Print help'

@@ -323,7 +323,7 @@ fn promtool_accepts_the_metrics() {
     assert_eq!(output.status.code(), Some(0));
 }
 
-/// Prometheus asks for OpenMetrics, and parses it strictly.
+/// Prometheus asks for `OpenMetrics`, and parses it strictly.
 #[test]
 #[ignore = "needs prometheus, unshare(1) and user namespaces"]
 fn prometheus_scrapes_the_metrics() {
