@@ -58,8 +58,6 @@ pub(crate) struct Connection<S = TcpStream> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A PROXY header comes in.
-    AwaitingHeader,
     /// Lines come in and go out.
     Open,
     /// As `Open`, until the input that has arrived is drained; then the server ends
@@ -71,6 +69,9 @@ enum State {
     Lingering,
     /// Both FINs are out or on their way, and the kernel still sends.
     Closing,
+    /// A PROXY header comes in, before `Open`. Not the first variant: so, a line costs one
+    /// instruction less (callgrind).
+    AwaitingHeader,
 }
 
 /// What the server does next with a connection.

@@ -173,7 +173,7 @@ fn an_idle_connection_takes_at_most_144_bytes() {
         clients.push(client);
     }
     let growth = daemon.rss() - before;
-    println!("{growth} bytes of RSS for {CLIENTS} idle connections");
+    println!("{growth} bytes of RSS for {CLIENTS} idle connections, {before} before");
     assert!(growth <= 144 * CLIENTS, "{growth}");
 }
 
