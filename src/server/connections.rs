@@ -98,8 +98,8 @@ impl Connections {
         Ok(())
     }
 
-    /// Counts and logs a connection of a known peer, whose place under the limit of its
-    /// address is acquired.
+    /// Counts and logs a connection of a known peer, with an acquired place under the limit
+    /// of its address.
     pub fn begin(&mut self, key: usize) {
         let open = self.slab.len();
         let connection = &mut self.slab[key];

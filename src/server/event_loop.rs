@@ -183,7 +183,7 @@ impl Server {
         }
     }
 
-    /// Lets a connection begin whose PROXY header is complete, or refuses it.
+    /// Lets a connection begin after its PROXY header, or refuses it.
     fn acquire(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -248,7 +248,7 @@ impl Server {
         connection.is_some_and(|connection| connection.accepted_at == accepted_at)
     }
 
-    /// Ends a connection whose PROXY header is not complete, unless the rest has arrived.
+    /// Ends a connection that still awaits its PROXY header, unless the rest has arrived.
     fn expire_header(&mut self, key: usize, accepted_at: Nanos) {
         if let Some(connection) = self.connections.get_mut(key)
             && connection.accepted_at == accepted_at
