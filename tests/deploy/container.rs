@@ -7,9 +7,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::deadline::{wait_for, wait_until};
 use crate::image::Image;
 use crate::run::{run, shell};
+use crate::support::deadline::{wait_for, wait_until};
 
 /// A container that runc has started. It is killed and removed on drop.
 struct Container {

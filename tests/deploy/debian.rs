@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::run;
+use crate::support::systemd::Systemd;
 use crate::{VERSION, package, scratch};
 
 fn deb() -> PathBuf {
@@ -18,6 +19,19 @@ fn dpkg(root: &Path) -> Command {
     command.arg("--root").arg(root);
     command.args(["--force-script-chrootless", "--force-depends"]);
     command
+}
+
+/// Installs the package in a root of its own.
+fn install(test: &str) -> PathBuf {
+    let root = scratch(test);
+    let dpkg_dir = root.join("var/lib/dpkg");
+    for dir in ["info", "updates"] {
+        fs::create_dir_all(dpkg_dir.join(dir)).unwrap();
+    }
+    fs::write(dpkg_dir.join("status"), "").unwrap();
+    fs::create_dir_all(root.join("usr/bin")).unwrap();
+    run(dpkg(&root).arg("--install").arg(deb()));
+    root
 }
 
 /// Files and links below `root` that are not dpkg's, by their paths.
@@ -45,15 +59,7 @@ fn lintian_has_no_error() {
 #[test]
 #[ignore = "needs deploy/build.sh, dpkg and root"]
 fn the_package_installs_its_files_enables_its_service_and_leaves_nothing_when_purged() {
-    let root = scratch("debian");
-    let dpkg_dir = root.join("var/lib/dpkg");
-    for dir in ["info", "updates"] {
-        fs::create_dir_all(dpkg_dir.join(dir)).unwrap();
-    }
-    fs::write(dpkg_dir.join("status"), "").unwrap();
-    fs::create_dir_all(root.join("usr/bin")).unwrap();
-
-    run(dpkg(&root).arg("--install").arg(deb()));
+    let root = install("debian");
     let installed = files(&root);
     for file in [
         "/etc/default/echoline",
@@ -81,4 +87,26 @@ fn the_package_installs_its_files_enables_its_service_and_leaves_nothing_when_pu
     assert!(!root.join("usr/bin/echoline").exists());
     run(dpkg(&root).args(["--purge", "echoline"]));
     assert_eq!(files(&root), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs deploy/build.sh, dpkg, systemd, nc and root"]
+fn the_installed_service_and_socket_units_serve_in_a_booted_systemd() {
+    let root = install("debian-booted");
+    let systemd = Systemd::boot_with(
+        &root.join("usr/lib/systemd/system"),
+        &root.join("usr/bin/echoline"),
+    );
+    for unit in ["echoline.service", "echoline.socket"] {
+        systemd.run(&format!("systemctl start {unit}"));
+        let echoed = systemd.run("echo hello | nc.openbsd -N localhost 3000");
+        assert_eq!(echoed, "hello\n", "{unit}");
+        let pinged = systemd.run("echoline ping --count 1 localhost:3000");
+        let summary = "1 line sent, 1 echoed, 0 wrong, 0 lost";
+        assert!(pinged.contains(summary), "{unit}: {pinged}");
+        // The socket first: a connection to it would start the service again.
+        systemd.run("systemctl stop echoline.socket echoline.service");
+        assert_eq!(systemd.property("Result"), "success", "{unit}");
+        assert_eq!(systemd.daemon(), None, "{unit}");
+    }
 }

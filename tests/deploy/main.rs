@@ -1,15 +1,17 @@
 //! The packages that `deploy/build.sh` has made, and the files that go into them, with
-//! the programs that use them.
+//! the programs that use them; and the build for aarch64.
 
+mod aarch64;
 mod completions;
 mod container;
-#[path = "../daemon/support/deadline.rs"]
-mod deadline;
 mod debian;
 mod image;
 mod kubernetes;
 mod manual;
 mod run;
+#[allow(dead_code, reason = "shared with the tests of the daemon")]
+#[path = "../daemon/support/mod.rs"]
+mod support;
 mod tarball;
 
 use std::path::{Path, PathBuf};

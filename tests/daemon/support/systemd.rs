@@ -1,9 +1,9 @@
-//! A real systemd that a test boots, with the units of `deploy/systemd` and the binary
-//! under test.
+//! A real systemd that a test boots, with units of echoline and its binary.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
@@ -26,9 +26,16 @@ pub struct Systemd {
 }
 
 impl Systemd {
+    /// Boots systemd with the units of `deploy/systemd` and the binary under test.
     pub fn boot() -> Systemd {
+        Systemd::boot_with(Path::new(UNITS), Path::new(BINARY))
+    }
+
+    /// The same with the units in the directory `units`, and `binary`.
+    pub fn boot_with(units: &Path, binary: &Path) -> Systemd {
         let mut boot = Command::new("bash")
-            .args([BOOT, UNITS, BINARY])
+            .arg(BOOT)
+            .args([units, binary])
             .stdin(Stdio::null())
             .spawn()
             .expect("bash is installed");
