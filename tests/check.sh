@@ -58,12 +58,12 @@ for tool in cargo-deb cargo-deny kubernetes-validate; do
     command -v $tool >/dev/null || missing_tools+=("$tool")
 done
 aarch64=aarch64-unknown-linux-gnu
-[ -d "$(rustc --print target-libdir --target $aarch64)" ] || missing_tools+=("Rust for $aarch64")
+[ -d "$(rustc --print target-libdir --target $aarch64)" ] || missing_tools+=("Rust target $aarch64")
 
 if [ "${1-}" = --install ]; then
     if ((${#missing_tools[@]})); then
-        rustup target add $aarch64
-        # It compiles while the others are fetched.
+        rustup --quiet target add $aarch64
+        # cargo-deb compiles while the others are fetched.
         cargo install --quiet --locked --debug --no-default-features --root "$own_tools" cargo-deb@3.8.0 &
         cargo_deb=$!
     fi
@@ -77,8 +77,7 @@ if [ "${1-}" = --install ]; then
         wait $cargo_deb
     fi
 elif ((${#missing[@]} + ${#missing_tools[@]})); then
-    echo "missing packages: ${missing[*]-}" >&2
-    printf 'missing tools: %s\n' "${missing_tools[@]}" >&2
+    printf 'missing: %s\n' "${missing[@]}" "${missing_tools[@]}" >&2
     exit 1
 fi
 
