@@ -129,6 +129,12 @@ impl HostPort {
         }
     }
 
+    /// The port; 0 lets the kernel choose.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Both loopback addresses.
     pub(crate) fn localhost(port: u16) -> HostPort {
         HostPort {

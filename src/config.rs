@@ -19,6 +19,15 @@ pub struct Config {
     /// The addresses to listen on; default `localhost:3000`. Not used by
     /// [`Server::from_listeners`](crate::Server::from_listeners).
     pub listen: Vec<HostPort>,
+    /// Shares each address with other processes of the same user that do so too
+    /// (`SO_REUSEPORT`, socket(7)); default false. Linux spreads the connections over
+    /// the processes. Needs ports other than 0, as each process would get one of its own.
+    ///
+    /// A shutdown first leaves new connections to the other processes for 0.3 s, so that
+    /// none is reset. Unless Linux moves handshakes between processes
+    /// (`net.ipv4.tcp_migrate_req`), clients that connect in this time may have to repeat
+    /// their SYN, which takes them a second.
+    pub reuse_port: bool,
     /// The longest line in bytes, newline included: 1 to [`MAX_LINE_LIMIT`],
     /// default 65536.
     pub max_line: usize,
@@ -81,6 +90,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: vec![HostPort::localhost(3000)],
+            reuse_port: false,
             max_line: 65536,
             packet_per_line: false,
             prefix: Vec::new(),
@@ -111,6 +121,9 @@ impl Config {
         }
         if self.prefix.len() > MAX_PREFIX_LEN {
             return invalid(format!("prefix is over {MAX_PREFIX_LEN} bytes"));
+        }
+        if self.reuse_port && self.listen.iter().any(|addr| addr.port() == 0) {
+            return invalid("reuse_port needs a port other than 0".to_owned());
         }
         for (name, timeout) in [
             ("idle_timeout", self.idle_timeout),
@@ -169,6 +182,15 @@ mod tests {
         assert_eq!(why, "prefix is over 1024 bytes");
         let why = refusal(|config| config.prefix = b"two\nlines".to_vec());
         assert_eq!(why, "prefix has a newline");
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chooses_cannot_be_shared() {
+        let why = refusal(|config| {
+            config.reuse_port = true;
+            config.listen.push("localhost:0".parse().unwrap());
+        });
+        assert_eq!(why, "reuse_port needs a port other than 0");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::net::EDGE_TRIGGERED;
@@ -16,6 +18,35 @@ use crate::net::EDGE_TRIGGERED;
 /// The listen backlog. The kernel lowers it to `net.core.somaxconn` (listen(2)),
 /// which is 4096 by default since Linux 5.4.
 pub(crate) const BACKLOG: u16 = 4096;
+
+/// Passes all segments but those with SYN and without ACK. The socket's filter sees a
+/// segment from its TCP header on (`tcp_filter` in `net/ipv4/tcp_ipv4.c`).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const SYN_FILTER: [SockFilter; 5] = {
+    const FLAGS_OFFSET: u32 = 13; // RFC 9293, section 3.1
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    let [load, mask, compare, result] = [
+        libc::BPF_LD | libc::BPF_B | libc::BPF_ABS,
+        libc::BPF_ALU | libc::BPF_AND | libc::BPF_K,
+        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+        libc::BPF_RET | libc::BPF_K,
+    ];
+    [
+        instruction(load, 0, FLAGS_OFFSET),
+        instruction(mask, 0, SYN | ACK),
+        instruction(compare, 1, SYN), // If not equal, skips one.
+        instruction(result, 0, 0),
+        instruction(result, 0, u32::MAX),
+    ]
+};
+
+/// An instruction for a socket filter. A comparison that fails skips `jump_if_false`.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[expect(clippy::cast_possible_truncation, reason = "codes have 8 bits")]
+const fn instruction(code: u32, jump_if_false: u8, operand: u32) -> SockFilter {
+    SockFilter::new(code as u16, 0, jump_if_false, operand)
+}
 
 /// A bound listening socket.
 #[derive(Debug)]
@@ -28,11 +59,19 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Binds a non-blocking socket to `addr` and listens.
-    pub fn bind(addr: SocketAddr, send_timeout: Option<Duration>) -> io::Result<Listener> {
+    /// Binds a non-blocking socket to `addr` and listens. With `reuse_port`, other
+    /// sockets may listen on `addr` too.
+    pub fn bind(
+        addr: SocketAddr,
+        reuse_port: bool,
+        send_timeout: Option<Duration>,
+    ) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
         if addr.is_ipv6() {
             socket.set_only_v6(true)?; // 0.0.0.0 and [::] are two listeners.
         }
@@ -86,6 +125,25 @@ impl Listener {
     /// Has `registry` report no more connections.
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         registry.deregister(&mut self.socket)
+    }
+
+    /// Has the kernel drop the SYNs that ask for a connection. Handshakes that have
+    /// begun still complete, and the backlog is accepted as before.
+    ///
+    /// Among sockets that share a port, Linux chooses one for each SYN by a hash
+    /// (`reuseport_select_sock` in `net/core/sock_reuseport.c`) until the socket is
+    /// closed, and the close resets connections that have not been accepted. The client
+    /// repeats a dropped SYN after 1 s (RFC 6298, section 2), and another socket gets it.
+    /// Accepted sockets inherit the filter, which passes all segments of a connection.
+    ///
+    /// # Errors
+    ///
+    /// If the filter cannot be attached (socket(7)), or the system has no such filters.
+    pub fn drop_syns(&self) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return SockRef::from(&self.socket).attach_filter(&SYN_FILTER);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        Err(ErrorKind::Unsupported.into())
     }
 
     /// Has the next connection reported although no accept would block.
@@ -223,6 +281,13 @@ impl AsFd for Listener {
     }
 }
 
+/// Whether Linux moves handshakes, and connections that have not been accepted, to
+/// another socket with the same port when a listener is closed (`net.ipv4.tcp_migrate_req`,
+/// Linux 5.14). False if the setting cannot be read.
+pub(crate) fn migrates_handshakes() -> bool {
+    std::fs::read("/proc/sys/net/ipv4/tcp_migrate_req").is_ok_and(|value| value == b"1\n")
+}
+
 /// Whether an error of accept(2) belongs to the connection that was to be accepted:
 /// Linux passes pending network errors of the new socket on, and the next accept
 /// may succeed.
@@ -282,7 +347,8 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_what_is_set_on_the_listener() {
-        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Some(TIMEOUT)).unwrap();
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let mut listener = Listener::bind(addr, false, Some(TIMEOUT)).unwrap();
         let _client = std::net::TcpStream::connect(listener.addr).unwrap();
         assert_options_of_next(&mut listener);
     }

@@ -29,12 +29,22 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Running,
+    /// New connections are left to other processes, and those that exist are served as
+    /// before.
+    Leaving,
     /// The listeners are closed, and connections are drained until the deadline.
     Draining,
     /// All connections are closed, or the deadline has passed.
     Stopped,
     /// A second shutdown, for this cause, has come while draining.
     Aborted(&'static str),
+}
+
+impl State {
+    /// Whether the loop goes on.
+    pub fn is_running(self) -> bool {
+        matches!(self, State::Running | State::Leaving | State::Draining)
+    }
 }
 
 /// Stops a running server, or asks it for its totals, from another thread.

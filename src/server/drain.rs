@@ -1,16 +1,21 @@
 //! How a server stops: commands, draining, and the end.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
 use crate::connection::reason::LocalClose;
-use crate::net::listener::BACKLOG;
+use crate::net::listener::{BACKLOG, migrates_handshakes};
 use crate::server::control::{Command, State};
 use crate::server::event_loop::MAX_ACCEPTS_PER_RUN;
 use crate::server::{Server, TOTALS_TARGET};
 use crate::stats::{Plural, Totals};
+
+/// How long handshakes that have begun may take, and the first line after them, while
+/// new connections are left to other processes: the longest round trips between
+/// continents. Less than the 1 s after which clients repeat a SYN that was dropped.
+const LEAVE_TIME: Duration = Duration::from_millis(300);
 
 impl Server {
     #[cold]
@@ -21,24 +26,56 @@ impl Server {
                     info!(target: TOTALS_TARGET, "totals: {}", self.totals());
                 }
                 (Command::AnswerTotals, _) => self.control.answer(self.totals()),
-                (Command::Shutdown(cause), State::Running) => self.drain(cause),
+                (Command::Shutdown(cause), State::Running) => self.shut_down(cause),
                 (Command::Shutdown(cause), _) => self.control.state = State::Aborted(cause),
             }
         }
     }
 
-    /// Begins to stop: accepts the backlogs, closes the listeners and drains all
-    /// connections. The backlogs of inherited listeners are left to the next process.
-    fn drain(&mut self, cause: &'static str) {
+    /// Begins to stop: accepts the backlogs, and drains unless it leaves first. The
+    /// backlogs of inherited listeners are left to the next process.
+    fn shut_down(&mut self, cause: &'static str) {
         let deadline = Instant::now() + self.drain_timeout;
         if !self.listeners.are_inherited() {
             self.accept_backlog(deadline);
         }
+        let leaves = self.shares_ports && self.leave();
         info!("{cause}: stopping ({} open)", self.connections.len());
-        self.control.state = State::Draining;
         self.timers.arm_drain_timeout(deadline);
-        self.listeners.close(self.poll.registry());
         self.observe_draining();
+        if !leaves {
+            self.drain();
+        }
+    }
+
+    /// Leaves new connections to the processes with the same ports. The backlogs are
+    /// empty, but clients may still be in a handshake, or about to send their first line,
+    /// so all connections are served for a while. Returns false if this is not possible.
+    fn leave(&mut self) -> bool {
+        if migrates_handshakes() {
+            self.listeners.close(self.poll.registry());
+        } else if let Err(e) = self.listeners.drop_syns() {
+            warn!("new connections may be reset: {e}");
+            return false;
+        }
+        self.control.state = State::Leaving;
+        let time = LEAVE_TIME.min(self.drain_timeout / 2);
+        self.timers.arm_leave(time);
+        true
+    }
+
+    /// Drains, unless the server has been aborted since.
+    pub(super) fn on_left(&mut self) {
+        if self.control.state == State::Leaving {
+            self.accept_backlog(Instant::now());
+            self.drain();
+        }
+    }
+
+    /// Closes the listeners and drains all connections.
+    fn drain(&mut self) {
+        self.control.state = State::Draining;
+        self.listeners.close(self.poll.registry());
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.begin_close(LocalClose::Shutdown);

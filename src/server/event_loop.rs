@@ -235,6 +235,7 @@ impl Server {
                 Timer::Linger(..) => {} // Closed since.
                 Timer::Header(key, accepted_at) => self.expire_header(key, accepted_at),
                 Timer::Idle(key) => self.expire_idle(key),
+                Timer::Leave => self.on_left(),
                 Timer::DrainTimeout => self.control.state = State::Stopped,
                 Timer::Progress => self.observe_progress(),
                 Timer::Heartbeat => self.observe_heartbeat(),

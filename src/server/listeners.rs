@@ -71,13 +71,17 @@ impl Listeners {
     ///
     /// If a name does not resolve or an address cannot be bound; the text says
     /// which and why. If `addrs` is empty.
-    pub fn bind(addrs: &[HostPort], send_timeout: Option<Duration>) -> io::Result<Listeners> {
+    pub fn bind(
+        addrs: &[HostPort],
+        reuse_port: bool,
+        send_timeout: Option<Duration>,
+    ) -> io::Result<Listeners> {
         let mut all = Vec::new();
         for addr in addrs {
             let sockets = addr
                 .resolve()
                 .map_err(|e| with_context(&e, format_args!("cannot resolve {addr}")))?;
-            all.append(&mut bind_host(&sockets, send_timeout)?);
+            all.append(&mut bind_host(&sockets, reuse_port, send_timeout)?);
         }
         Listeners::new(all, false)
     }
@@ -171,6 +175,11 @@ impl Listeners {
     /// Ends a pause. The next accept may begin another.
     pub fn resume(&mut self) {
         self.paused = false;
+    }
+
+    /// Has the kernel drop the SYNs that ask for connections.
+    pub fn drop_syns(&self) -> io::Result<()> {
+        self.all.iter().try_for_each(Listener::drop_syns)
     }
 
     /// Closes all listeners. The kernel resets the connections in their backlogs
@@ -282,11 +291,15 @@ impl Listeners {
 }
 
 /// Binds the addresses of one host.
-fn bind_host(sockets: &[SocketAddr], send_timeout: Option<Duration>) -> io::Result<Vec<Listener>> {
+fn bind_host(
+    sockets: &[SocketAddr],
+    reuse_port: bool,
+    send_timeout: Option<Duration>,
+) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     let mut skipped = None;
     for &addr in sockets {
-        match Listener::bind(addr, send_timeout) {
+        match Listener::bind(addr, reuse_port, send_timeout) {
             Ok(listener) => listeners.push(listener),
             Err(e) => {
                 let error = with_context(&e, format_args!("cannot listen on {addr}"));

@@ -26,7 +26,7 @@ use crate::error::with_context;
 use crate::stats::Totals;
 
 use connections::Connections;
-use control::{Control, State};
+use control::Control;
 use limits::{ConnectionLimits, effective_max_connections};
 use listeners::Listeners;
 use observer::Observed;
@@ -61,6 +61,8 @@ pub struct Server {
     poll: Poll,
     control: Control,
     listeners: Listeners,
+    /// Other processes may listen on the same addresses.
+    shares_ports: bool,
     limits: ConnectionLimits,
     connections: Connections,
     timers: Timers,
@@ -86,7 +88,7 @@ impl Server {
     /// address cannot be bound; the text says which and why.
     pub fn bind(config: &Config) -> io::Result<Server> {
         config.validate()?;
-        let listeners = Listeners::bind(&config.listen, config.send_timeout)?;
+        let listeners = Listeners::bind(&config.listen, config.reuse_port, config.send_timeout)?;
         Server::new(config, listeners)
     }
 
@@ -100,9 +102,14 @@ impl Server {
     /// # Errors
     ///
     /// If a setting is out of range, `listeners` is empty, or one of them is not a TCP
-    /// socket that listens; the text says which and why.
+    /// socket that listens; the text says which and why. If
+    /// [`reuse_port`](Config::reuse_port) is set, which has to come before the bind.
     pub fn from_listeners(config: &Config, listeners: Vec<TcpListener>) -> io::Result<Server> {
         config.validate()?;
+        if config.reuse_port {
+            let what = "reuse_port has to be set before the bind";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         let listeners = Listeners::inherit(listeners, config.send_timeout)?;
         Server::new(config, listeners)
     }
@@ -117,6 +124,7 @@ impl Server {
             poll,
             control,
             listeners,
+            shares_ports: config.reuse_port,
             limits: ConnectionLimits::new(max_connections, config.max_per_ip),
             connections: Connections::new(config.log_empty),
             timers: Timers::new(config.idle_timeout),
@@ -182,7 +190,7 @@ impl Server {
         }
         self.observe_listening();
         let mut events = Events::with_capacity(EVENT_CAPACITY);
-        while matches!(self.control.state, State::Running | State::Draining) {
+        while self.control.state.is_running() {
             self.run_once(&mut events)?;
         }
         self.finish()

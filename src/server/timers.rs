@@ -34,6 +34,8 @@ pub(crate) enum Timer {
     Header(usize, Nanos),
     /// The connection with this key may have been idle for too long.
     Idle(usize),
+    /// The handshakes that had begun had time to complete.
+    Leave,
     /// The drain timeout has passed.
     DrainTimeout,
     /// The observer may be told of progress.
@@ -95,7 +97,11 @@ impl Timers {
             Timer::RetryAccept => self.retry_accept_armed = false,
             Timer::Idle(key) => self.idle_armed[key] = false,
             Timer::Progress => self.progress_armed = false,
-            Timer::Linger(..) | Timer::Header(..) | Timer::DrainTimeout | Timer::Heartbeat => {}
+            Timer::Linger(..)
+            | Timer::Header(..)
+            | Timer::Leave
+            | Timer::DrainTimeout
+            | Timer::Heartbeat => {}
         }
         Some(timer)
     }
@@ -122,6 +128,10 @@ impl Timers {
 
     pub fn arm_header(&mut self, key: usize, accepted_at: Nanos) {
         self.arm_after(HEADER_TIMEOUT, Timer::Header(key, accepted_at));
+    }
+
+    pub fn arm_leave(&mut self, after: Duration) {
+        self.arm_after(after, Timer::Leave);
     }
 
     pub fn arm_drain_timeout(&mut self, at: Instant) {

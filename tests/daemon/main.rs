@@ -27,6 +27,7 @@ mod ping_servers;
 mod prefix;
 mod proxy_protocol;
 mod readme;
+mod reuse_port;
 mod shutdown;
 mod signals;
 mod support;

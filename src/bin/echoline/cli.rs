@@ -33,6 +33,8 @@ Environment:
 Exit status: 0 after a clean stop, 1 if the server could not run or was ended by
 a second signal, 2 after a usage error.";
 
+const PORT_ZERO: &str = "--reuse-port cannot be used with port 0, for which each process gets a port of its own (see echoline --help)";
+
 /// TCP line echo daemon: one echoed line, one packet.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, args_override_self = true)]
@@ -51,6 +53,10 @@ pub struct Cli {
         default_value = "localhost:3000"
     )]
     listen: Vec<HostPort>,
+
+    /// Share the addresses with other processes that have this option
+    #[arg(long)]
+    reuse_port: bool,
 
     /// One packet per echoed line
     #[arg(long)]
@@ -183,6 +189,7 @@ impl Cli {
     pub fn config(&self) -> Config {
         let mut config = Config::default();
         config.listen.clone_from(&self.listen);
+        config.reuse_port = self.reuse_port;
         config.max_line = self.max_line as usize;
         config.packet_per_line = self.packet_per_line;
         config.prefix = self.prefix.clone().into_bytes();
@@ -198,9 +205,17 @@ impl Cli {
         config
     }
 
-    /// Whether `--listen` is given.
-    pub fn names_addresses(&self) -> bool {
-        self.listen_source != Some(ValueSource::DefaultValue)
+    /// The option that is about binding addresses, if one is given.
+    pub fn binding_option(&self) -> Option<&'static str> {
+        if self.listen_source != Some(ValueSource::DefaultValue) {
+            return Some("--listen");
+        }
+        self.reuse_port.then_some("--reuse-port")
+    }
+
+    /// Whether the port of an address would be shared that the kernel chooses.
+    fn shares_port_zero(&self) -> bool {
+        self.reuse_port && self.listen.iter().any(|addr| addr.port() == 0)
     }
 
     fn level_of_options(&self) -> LevelFilter {
@@ -231,6 +246,9 @@ pub fn parse() -> Result<Cli, Exit> {
     cli.log_level = level.unwrap_or_else(|| cli.level_of_options());
     cli.unknown_variables = unknown_variables;
     cli.listen_source = listen_source;
+    if cli.shares_port_zero() {
+        return Err(Exit::UsageError(PORT_ZERO.to_owned()));
+    }
     Ok(cli)
 }
 

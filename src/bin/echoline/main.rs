@@ -21,7 +21,8 @@ use crate::cli::{Cli, Command, Exit};
 use crate::metrics::Metrics;
 use crate::systemd::ServiceManager;
 
-const LISTEN_AND_INHERITED: &str = "--listen cannot be used with the sockets that systemd has opened (LISTEN_FDS) (see echoline --help)";
+const CANNOT_BIND_INHERITED: &str =
+    "cannot be used with the sockets that systemd has opened (LISTEN_FDS) (see echoline --help)";
 
 fn main() -> ExitCode {
     match cli::parse() {
@@ -44,8 +45,8 @@ fn main() -> ExitCode {
 
 fn serve(cli: &Cli) -> io::Result<ExitCode> {
     let inherited = systemd::inherited_listeners()?;
-    if cli.names_addresses() && !inherited.is_empty() {
-        return Ok(fail(2, &LISTEN_AND_INHERITED));
+    if let (Some(option), false) = (cli.binding_option(), inherited.is_empty()) {
+        return Ok(fail(2, &format_args!("{option} {CANNOT_BIND_INHERITED}")));
     }
     run(cli, inherited)?;
     Ok(ExitCode::SUCCESS)

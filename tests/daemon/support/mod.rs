@@ -8,6 +8,7 @@ pub mod link;
 pub mod namespace;
 pub mod pcap;
 pub mod process;
+pub mod sessions;
 pub mod strace;
 pub mod systemd;
 pub mod tcpdump;
