@@ -185,9 +185,13 @@ fn more_sockets_than_are_open_and_malformed_numbers_are_refused() {
 }
 
 #[test]
-fn listen_beside_inherited_sockets_is_a_usage_error() {
-    let mut command = with_socket(listener(), "1");
-    let output = command.args(["--listen", "localhost:3000"]).output();
-    let message = "--listen cannot be used with the sockets that systemd has opened (LISTEN_FDS) (see echoline --help)";
-    assert_fails(output, 2, message);
+fn binding_beside_inherited_sockets_is_a_usage_error() {
+    for args in [&["--listen", "localhost:3000"][..], &["--reuse-port"]] {
+        let output = with_socket(listener(), "1").args(args).output();
+        let option = args[0];
+        let message = format!(
+            "{option} cannot be used with the sockets that systemd has opened (LISTEN_FDS) (see echoline --help)"
+        );
+        assert_fails(output, 2, &message);
+    }
 }

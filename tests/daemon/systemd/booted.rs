@@ -163,12 +163,32 @@ fn a_socket_unit_of_another_kind_is_refused() {
 }
 
 #[test]
-#[ignore = "needs systemd and root"]
-fn an_instance_of_the_template_has_its_processor_and_its_port() {
+#[ignore = "needs systemd, two processors and root"]
+fn instances_of_the_template_have_a_processor_each_and_share_the_port() {
     let systemd = Systemd::boot();
-    systemd.run("systemctl start echoline@0.service");
-    let pid = systemd.wait_for_daemon();
-    assert_eq!(status_field(pid, "Cpus_allowed_list"), "0");
-    echo(&systemd.connect("127.0.0.1:3000"), b"hello\n");
+    systemd.run("systemctl start echoline@0.service echoline@1.service");
+    let show = |instance: usize, property: &str| {
+        let unit = format!("echoline@{instance}.service");
+        let show = format!("systemctl show --value --property={property} {unit}");
+        systemd.run(&show).trim_end().to_owned()
+    };
+    for instance in [0, 1] {
+        let pid = show(instance, "MainPID");
+        let allowed = systemd.run(&format!("grep Cpus_allowed_list: /proc/{pid}/status"));
+        assert_eq!(allowed, format!("Cpus_allowed_list:\t{instance}\n"));
+    }
+    // The kernel chooses by a hash: 2^-63 is the chance of a miss.
+    let connect = |i: usize| systemd.connect(["127.0.0.1:3000", "[::1]:3000"][i % 2]);
+    let clients: Vec<_> = (0..64).map(connect).collect();
+    clients.iter().for_each(|client| echo(client, b"hello\n"));
+    wait_until("both to have connections", || {
+        [0, 1].iter().all(|&instance| {
+            let status = show(instance, "StatusText");
+            !status.starts_with("open connections: 0,")
+        })
+    });
+    drop(clients);
     systemd.run("systemctl stop echoline@0.service");
+    (0..8).for_each(|i| echo(&connect(i), b"hello\n"));
+    systemd.run("systemctl stop echoline@1.service");
 }
