@@ -1,4 +1,5 @@
-//! CPU affinity: servers run on the first processor, the load on the last.
+//! CPU affinity: servers run on the first processor, the load on the last. More processes
+//! of a server run on those between, as far as there are any.
 
 use std::sync::OnceLock;
 
@@ -7,7 +8,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// What runs on a processor.
 #[derive(Clone, Copy)]
 pub enum Role {
-    Server,
+    /// A server's process with this number.
+    Server(usize),
     Load,
 }
 
@@ -28,16 +30,19 @@ pub fn pin(role: Role) {
     let processors = processors();
     let mut set = CpuSet::new();
     set.set(match role {
-        Role::Server => processors[0],
+        Role::Server(number) => {
+            let last = processors.len() - 1;
+            processors[number % last.max(1)]
+        }
         Role::Load => processors[processors.len() - 1],
     });
     sched_setaffinity(None, &set).expect("a process may choose among its processors");
 }
 
-/// Calls `start` on the servers' processor, which its child processes inherit
-/// (`sched_setaffinity(2)`).
-pub fn as_server<T>(start: impl FnOnce() -> T) -> T {
-    pin(Role::Server);
+/// Calls `start` on the processor of the server's process `number`, which child processes
+/// inherit (`sched_setaffinity(2)`).
+pub fn as_server<T>(number: usize, start: impl FnOnce() -> T) -> T {
+    pin(Role::Server(number));
     let result = start();
     pin(Role::Load);
     result

@@ -112,10 +112,10 @@ impl Measurement<'_> {
         }
     }
 
-    /// Repeats `work` under strace in the first round. Without strace, or with a
-    /// server that forks, the metric is left out.
+    /// Repeats `work` under strace in the first round. Without strace, or with a server
+    /// of several processes, the metric is left out.
     fn add_system_calls(&mut self, work: impl FnOnce() -> io::Result<u64>) {
-        if self.round == 0 && self.server.cpu_time().is_some() {
+        if self.round == 0 && self.server.is_one_process() {
             let calls = strace::calls_per_unit(self.server, work);
             self.add(Metric::SystemCalls, calls.ok());
         }

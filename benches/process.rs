@@ -21,6 +21,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Process {
     name: &'static str,
     child: Child,
+    /// More processes on the same port.
+    others: Vec<Child>,
     pub addr: SocketAddr,
     forks: bool,
     /// What the server puts before each line.
@@ -28,7 +30,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `server` on the servers' processor and waits until it listens.
+    /// Starts `server`, the first process on the servers' processor, and waits until it
+    /// listens.
     pub fn start(server: &Server) -> io::Result<Process> {
         Process::start_under(&[], server)
     }
@@ -49,11 +52,16 @@ impl Process {
             .process_group(0);
         let mut process = Process {
             name: server.name,
-            child: affinity::as_server(|| command.spawn())?,
+            child: affinity::as_server(0, || command.spawn())?,
+            others: Vec::new(),
             addr,
             forks: server.forks,
             prefix: server.prefix,
         };
+        for number in 1..server.processes {
+            let other = affinity::as_server(number, || command.spawn())?;
+            process.others.push(other);
+        }
         if process.wait_until_listening()? {
             Ok(process)
         } else {
@@ -65,7 +73,7 @@ impl Process {
     /// Returns false if the process exits or the time is up.
     fn wait_until_listening(&mut self) -> io::Result<bool> {
         let started = Instant::now();
-        while TcpStream::connect(self.addr).is_err() {
+        while TcpStream::connect(self.addr).is_err() || !self.others_listen()? {
             if self.child.try_wait()?.is_some() || started.elapsed() > TIMEOUT {
                 return Ok(false);
             }
@@ -74,8 +82,30 @@ impl Process {
         Ok(true)
     }
 
+    /// Whether there is a listening socket for each process, by `/proc/net/tcp`
+    /// (`include/net/tcp_states.h`); true if there is only one process.
+    fn others_listen(&self) -> io::Result<bool> {
+        let port = format!(":{:04X}", self.addr.port());
+        let table = fs::read_to_string("/proc/net/tcp")?;
+        let is_listener = |line: &&str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields[1].ends_with(&port) && fields[3] == "0A"
+        };
+        let listeners = table.lines().skip(1).filter(is_listener).count();
+        Ok(self.others.is_empty() || listeners > self.others.len())
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether all that the server does is in the process with this ID.
+    pub fn is_one_process(&self) -> bool {
+        !self.forks && self.others.is_empty()
+    }
+
+    fn pids(&self) -> impl Iterator<Item = u32> {
+        [&self.child].into_iter().chain(&self.others).map(Child::id)
     }
 
     /// CPU time so far, including that of exited threads; `None` if the server
@@ -84,9 +114,7 @@ impl Process {
         if self.forks {
             return None;
         }
-        let pid = i32::try_from(self.pid()).ok()?;
-        let clock = ClockId::pid_cpu_clock_id(nix::unistd::Pid::from_raw(pid)).ok()?;
-        Some(clock.now().ok()?.into())
+        self.pids().map(cpu_time_of).sum()
     }
 
     /// Resident memory in bytes (`proc_pid_status(5)`); `None` if the server
@@ -105,10 +133,14 @@ impl Process {
         if self.forks {
             return None;
         }
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
-        let (_, fields) = stat.rsplit_once(") ")?; // The name before may have spaces.
-        let mut times = fields.split(' ').skip(11).map(str::parse::<f64>);
-        let (user, kernel) = (times.next()?.ok()?, times.next()?.ok()?);
+        let (mut user, mut kernel) = (0.0, 0.0);
+        for pid in self.pids() {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let (_, fields) = stat.rsplit_once(") ")?; // The name before may have spaces.
+            let mut times = fields.split(' ').skip(11).map(str::parse::<f64>);
+            user += times.next()?.ok()?;
+            kernel += times.next()?.ok()?;
+        }
         Some(kernel / (user + kernel))
     }
 
@@ -160,7 +192,16 @@ impl Drop for Process {
         }
         // Processes of connections may outlive the one that forked them.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        for other in &mut self.others {
+            let _ = other.kill().and_then(|()| other.wait());
+        }
     }
+}
+
+fn cpu_time_of(pid: u32) -> Option<Duration> {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).ok()?);
+    let clock = ClockId::pid_cpu_clock_id(pid).ok()?;
+    Some(clock.now().ok()?.into())
 }
 
 /// A loopback address with a port that is free now.

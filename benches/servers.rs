@@ -19,6 +19,9 @@ pub struct Server {
     pub forks: bool,
     /// Not part of this package: may be missing, and runs in fewer rounds.
     pub is_foreign: bool,
+    /// So many processes share the port, on processors of their own as far as the load
+    /// leaves some.
+    pub processes: usize,
     /// Standard output goes to a file instead of `/dev/null`.
     pub logs: bool,
     /// What the server puts before each line.
@@ -35,6 +38,7 @@ impl Server {
             command: command.iter().map(ToString::to_string).collect(),
             forks: false,
             is_foreign: true,
+            processes: 1,
             logs: false,
             prefix: "",
         }
@@ -90,6 +94,15 @@ pub fn echoline_busy_poll() -> Server {
     Server::echoline("echoline --busy-poll 200", &["-q", "--busy-poll", "200"])
 }
 
+/// One process, and two that share its port.
+pub fn echoline_reuse_port() -> [Server; 2] {
+    let names = ["echoline --reuse-port", "2 × echoline --reuse-port"];
+    [1, 2].map(|processes| Server {
+        processes,
+        ..Server::echoline(names[processes - 1], &["-q", "--reuse-port"])
+    })
+}
+
 /// echoline at the default log level.
 pub fn echoline_logging() -> Server {
     Server {
@@ -124,6 +137,10 @@ pub fn description(name: &str) -> &'static str {
         "echoline" => "one write for all lines of a read; no log",
         "echoline --packet-per-line" => "a write and a segment per line",
         "echoline --busy-poll 200" => "polls for 200 µs before it sleeps",
+        "echoline --reuse-port" => "one process of those that may share a port",
+        "2 × echoline --reuse-port" => {
+            "two processes share the port; with two processors, the load has one"
+        }
         "echoline, logging" => "default log level, to a file; the others write no log",
         "tokio" => "BufReader::read_until and write_all for each line, one thread",
         "threads" => "the same calls of the standard library, a thread per connection",

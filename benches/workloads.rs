@@ -42,6 +42,9 @@ const fn exchange(connections: usize, lines: usize, line_len: usize) -> Exchange
 /// For the option that makes a loop poll before it sleeps.
 const BUSY_POLL: (&str, Exchange) = ("busy poll (echoline only), 1 × 16 B", exchange(1, 1, 16));
 
+/// For the option that lets processes share a port. The kernel spreads the connections.
+const REUSE_PORT: (&str, Exchange) = ("processes (echoline only), 64 × 16 B", exchange(64, 1, 16));
+
 const EXCHANGES: [(&str, Exchange); 7] = [
     ("ping-pong, 1 × 16 B", exchange(1, 1, 16)),
     ("ping-pong, 64 × 16 B", exchange(64, 1, 16)),
@@ -110,6 +113,10 @@ pub fn all(plan: &Plan, foreign: &[Server]) -> Vec<Workload> {
     workloads.extend(PREFIX.map(|exchange| Workload::throughput(exchange, &prefix)));
     let busy_poll = [&echoline[..], &[servers::echoline_busy_poll()]].concat();
     workloads.push(Workload::throughput(BUSY_POLL, &busy_poll));
+    workloads.push(Workload::throughput(
+        REUSE_PORT,
+        &servers::echoline_reuse_port(),
+    ));
     let (name, exchange) = LATENCY;
     workloads.push(Workload::new(name, Kind::Latency(exchange), &all));
     let (name, exchange) = FLOOD;

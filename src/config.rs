@@ -15,6 +15,7 @@ use crate::address::HostPort;
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Config {
     /// The addresses to listen on; default `localhost:3000`. Not used by
     /// [`Server::from_listeners`](crate::Server::from_listeners).

@@ -30,8 +30,8 @@ impl Signals {
 
     /// Takes the signals that have come, each once.
     ///
-    /// signal-hook reads them past mio, whose poll(2) selector needs to be told; to
-    /// epoll and kqueue it makes no difference.
+    /// signal-hook reads them past mio. mio's poll(2) selector needs to be told; to epoll
+    /// and kqueue it makes no difference.
     pub fn take(&mut self, registry: &Registry) -> Vec<libc::c_int> {
         let taken = self.source.pending().collect();
         let registered = registry.reregister(&mut self.source, self.token, Interest::READABLE);

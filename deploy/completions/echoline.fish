@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_echoline_global_optspecs
-    string join \n l/listen= packet-per-line prefix= max-line= max-connections= max-per-ip= proxy-protocol idle-timeout= send-timeout= drain-timeout= busy-poll= no-log-empty metrics= v/verbose q/quiet h/help V/version
+    string join \n l/listen= reuse-port packet-per-line prefix= max-line= max-connections= max-per-ip= proxy-protocol idle-timeout= send-timeout= drain-timeout= busy-poll= no-log-empty metrics= v/verbose q/quiet h/help V/version
 end
 
 function __fish_echoline_needs_command
@@ -34,6 +34,7 @@ complete -c echoline -n "__fish_echoline_needs_command" -l send-timeout -d 'Clos
 complete -c echoline -n "__fish_echoline_needs_command" -l drain-timeout -d 'How long a stop may take' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l busy-poll -d 'Poll this long after an event before sleeping' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l metrics -d 'Serve metrics over HTTP at /metrics; a port alone means all addresses' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l reuse-port -d 'Share the addresses with other processes that have this option'
 complete -c echoline -n "__fish_echoline_needs_command" -l packet-per-line -d 'One packet per echoed line'
 complete -c echoline -n "__fish_echoline_needs_command" -l proxy-protocol -d 'Expect a PROXY protocol header, which names the client, on each connection'
 complete -c echoline -n "__fish_echoline_needs_command" -l no-log-empty -d 'Do not log connections that never send a byte'

@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_backlog_is_pending_until_all_connections_are_accepted() {
-        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), false, None).unwrap();
         assert!(!listener.has_pending());
         let connect = || std::net::TcpStream::connect(listener.addr).unwrap();
         let _clients = [connect(), connect()];

@@ -17,6 +17,7 @@ mod limits;
 mod line_limit;
 mod lines;
 mod load;
+mod load_balancer;
 mod log;
 mod memory;
 mod metrics;

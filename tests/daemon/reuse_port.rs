@@ -104,7 +104,9 @@ fn a_process_that_stops_drains_and_leaves_the_other_serving() {
         assert_eq!(read_to_end(client), b"");
     }
     assert!(!drained.is_empty() && !kept.is_empty());
-    kept.into_iter().for_each(|client| echo(client, b"hello\n"));
+    for client in kept {
+        echo(client, b"hello\n");
+    }
     drop(clients);
     assert_eq!(first.wait_for_exit().code(), Some(0));
     (0..20).for_each(|_| echo(&connect(addr), b"hello\n"));

@@ -20,7 +20,8 @@ Signals:
   SIGUSR1                  log the totals, at every log level
 
 Environment:
-  ECHOLINE_LISTEN, ECHOLINE_PACKET_PER_LINE, ECHOLINE_PREFIX, ECHOLINE_MAX_LINE,
+  ECHOLINE_LISTEN, ECHOLINE_REUSE_PORT, ECHOLINE_PACKET_PER_LINE,
+  ECHOLINE_PREFIX, ECHOLINE_MAX_LINE,
   ECHOLINE_MAX_CONNECTIONS, ECHOLINE_MAX_PER_IP, ECHOLINE_IDLE_TIMEOUT,
   ECHOLINE_SEND_TIMEOUT, ECHOLINE_DRAIN_TIMEOUT, ECHOLINE_BUSY_POLL,
   ECHOLINE_PROXY_PROTOCOL, ECHOLINE_METRICS, ECHOLINE_NO_LOG_EMPTY,
@@ -37,9 +38,9 @@ const PORT_ZERO: &str = "--reuse-port cannot be used with port 0, for which each
 
 /// TCP line echo daemon: one echoed line, one packet.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[command(version, after_help = AFTER_HELP, args_override_self = true)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,

@@ -8,7 +8,7 @@ mod errors;
 mod faulty_server;
 mod json;
 mod prefixes;
-mod program;
+pub mod program;
 mod signals;
 mod text;
 mod wrong_closes;

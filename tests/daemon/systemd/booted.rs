@@ -180,7 +180,9 @@ fn instances_of_the_template_have_a_processor_each_and_share_the_port() {
     // The kernel chooses by a hash: 2^-63 is the chance of a miss.
     let connect = |i: usize| systemd.connect(["127.0.0.1:3000", "[::1]:3000"][i % 2]);
     let clients: Vec<_> = (0..64).map(connect).collect();
-    clients.iter().for_each(|client| echo(client, b"hello\n"));
+    for client in &clients {
+        echo(client, b"hello\n");
+    }
     wait_until("both to have connections", || {
         [0, 1].iter().all(|&instance| {
             let status = show(instance, "StatusText");
