@@ -74,14 +74,16 @@ impl LineEncoder {
         let mut end = position;
         self.part.clear();
         while end.sent < lines.len() {
-            let line = first_line(&lines[end.sent..]);
             let prefix = &self.prefix[self.prefix.len() - end.prefix_left..];
-            if self.part.len() + prefix.len() + line.len() > self.max_part {
+            let room = self.max_part.saturating_sub(self.part.len() + prefix.len());
+            // No further than fits: a line can be thousands of parts long.
+            let rest = &lines[end.sent..];
+            let line = first_line(&rest[..rest.len().min(room + 1)]);
+            if line.len() > room {
                 if self.part.is_empty() {
-                    let len = self.max_part - prefix.len();
                     self.part.extend_from_slice(prefix);
-                    self.part.extend_from_slice(&line[..len]);
-                    end.sent += len;
+                    self.part.extend_from_slice(&line[..room]);
+                    end.sent += room;
                     end.prefix_left = 0;
                 }
                 break;
@@ -102,11 +104,11 @@ impl LineEncoder {
         while len > 0 {
             let prefix = len.min(position.prefix_left);
             position.prefix_left -= prefix;
-            let line = first_line(&lines[position.sent..]).len();
-            let taken = line.min(len - prefix);
-            position.sent += taken;
-            len -= prefix + taken;
-            if taken == line {
+            let rest = &lines[position.sent..];
+            let taken = first_line(&rest[..rest.len().min(len - prefix)]);
+            position.sent += taken.len();
+            len -= prefix + taken.len();
+            if taken.ends_with(b"\n") {
                 position.prefix_left = self.prefix.len();
             }
         }
@@ -139,6 +141,22 @@ mod tests {
         assert_eq!(part, b"> one\n> \n");
         let (part, end) = encoder.encode(lines, end);
         assert_eq!((part, end.sent), (&b"> two\n"[..], lines.len()));
+    }
+
+    #[test]
+    fn a_line_of_many_parts_has_one_prefix() {
+        let mut encoder = LineEncoder::new(false, b"> ", 10);
+        let lines = [vec![b'x'; 25], b"\n\n".to_vec()].concat();
+        let (mut sent, mut position) = (Vec::new(), encoder.start());
+        while position.sent < lines.len() {
+            let (part, end) = encoder.encode(&lines, position);
+            assert!(part.len() <= 10);
+            sent.extend_from_slice(part);
+            let len = part.len();
+            assert_eq!(encoder.advance(&lines, position, len), end);
+            position = end;
+        }
+        assert_eq!(sent, [&b"> "[..], &lines[..26], b"> \n"].concat());
     }
 
     #[test]

@@ -82,14 +82,14 @@ impl<S: Stream> Connection<S> {
         self.flush_nothing()
     }
 
-    /// Ends the connection. What it sent was no header, so it counts as its bytes.
     fn reject(&mut self, e: HeaderError) -> Outcome {
         self.local_close = Some(LocalClose::ProxyHeader(e));
-        self.traffic.bytes_in += self.decoder.partial_len() as u64;
         self.flush_nothing()
     }
 
+    /// Ends the connection. What it sent was no header, so it counts as its bytes.
     fn flush_nothing(&mut self) -> Outcome {
+        self.traffic.bytes_in += self.decoder.partial_len() as u64;
         *self.decoder.header_mut() = Vec::new();
         self.state = State::Flushing;
         Outcome::Reschedule

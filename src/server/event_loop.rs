@@ -210,6 +210,9 @@ impl Server {
     fn on_closed(&mut self) {
         self.context.open = self.connections.len();
         self.listeners.resume(); // A file descriptor is free again.
+        if self.observer.is_some() {
+            self.timers.arm_progress(); // A timer closes connections without an event.
+        }
         self.stop_if_drained();
     }
 
@@ -232,11 +235,14 @@ impl Server {
                 Timer::Linger(key, accepted_at) if self.is_current(key, accepted_at) => {
                     self.abort(key);
                 }
-                Timer::Linger(..) => {} // Closed since.
                 Timer::Header(key, accepted_at) => self.expire_header(key, accepted_at),
                 Timer::Idle(key) => self.expire_idle(key),
                 Timer::Leave => self.on_left(),
-                Timer::DrainTimeout => self.control.state = State::Stopped,
+                Timer::DrainTimeout if self.control.state.is_running() => {
+                    self.control.state = State::Stopped;
+                }
+                // Closed since, or aborted in the same run.
+                Timer::Linger(..) | Timer::DrainTimeout => {}
                 Timer::Progress => self.observe_progress(),
                 Timer::Heartbeat => self.observe_heartbeat(),
             }

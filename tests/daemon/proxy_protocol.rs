@@ -364,6 +364,8 @@ fn a_shutdown_closes_what_awaits_a_header_and_echoes_what_is_behind_one() {
     drop((silent, partial, complete));
     assert_eq!(daemon.wait_for_exit().code(), Some(0));
     let totals = daemon.wait_for_record("totals: ");
+    // Three lines with 25 bytes, and 30 bytes that were no header.
+    assert!(totals.contains(", 3 lines, 55/25 bytes, "), "{totals}");
     // The fourth connection is that of `wait_for_loop_run`.
     assert!(
         totals.contains("; closed 1 by peer, 3 by shutdown"),

@@ -185,3 +185,17 @@ fn a_failed_start_is_never_ready() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(notify.drain(), 0);
 }
+
+/// The client never closes, so a timer closes the connection, and no event.
+#[test]
+fn the_status_counts_connections_that_a_timer_has_closed() {
+    let notify = NotifySocket::new();
+    let mut command = notify.command();
+    command.args(["--idle-timeout", "1"]);
+    let daemon = Daemon::spawn(&mut command);
+    let client = daemon.connect();
+    echo(&client, b"hello\n");
+    notify.receive_until("open connections: 1, ");
+    notify.receive_until("open connections: 0, ");
+    drop(client);
+}
