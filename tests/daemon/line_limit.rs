@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use socket2::SockRef;
@@ -103,15 +104,37 @@ fn a_client_that_keeps_sending_after_a_line_that_is_too_long_is_reset_in_the_end
 /// ends after 2 s, long before the drain timeout.
 #[test]
 fn a_line_that_is_too_long_does_not_linger_longer_while_draining() {
-    let mut daemon = Daemon::start_with(&["--drain-timeout", "1000"]);
-    let mut client = daemon.connect_accepted();
-    let lines = line_of(1024).repeat(128);
-    daemon.signal(Signal::STOP);
-    client.write_all(&lines).unwrap();
-    client.write_all(&vec![b'x'; 70_000]).unwrap();
-    daemon.signal(Signal::TERM);
-    daemon.signal(Signal::CONT);
-    assert_eq!(read_to_end(&client), lines);
-    assert_eq!(daemon.wait_for_exit().code(), Some(0));
-    daemon.wait_for_record("closed by line limit: 128 lines");
+    // The end of the line is on its way when the drain begins. If it comes after the drain
+    // has found no more input, the connection is closed by shutdown: up to five attempts.
+    let found = (0..5).any(|_| {
+        let mut daemon = Daemon::start_with(&["--drain-timeout", "1000"]);
+        let mut client = daemon.connect_accepted();
+        let lines = line_of(1024).repeat(128);
+        daemon.signal(Signal::STOP);
+        client.write_all(&lines).unwrap();
+        client.write_all(&vec![b'x'; 70_000]).unwrap();
+        daemon.signal(Signal::TERM);
+        daemon.signal(Signal::CONT);
+        assert_eq!(read_to_end(&client), lines);
+        let exits = exits_within(&mut daemon, Duration::from_secs(20));
+        drop(client);
+        assert_eq!(daemon.wait_for_exit().code(), Some(0));
+        let record = daemon.wait_for_record(" closed by ");
+        let by_line_limit = record.contains("closed by line limit: 128 lines");
+        assert_eq!(by_line_limit, exits, "{record}");
+        exits
+    });
+    assert!(found, "the line was never seen to be too long");
+}
+
+/// Whether the daemon ends by itself in this time, far longer than it lingers.
+fn exits_within(daemon: &mut Daemon, limit: Duration) -> bool {
+    let start = Instant::now();
+    while !daemon.has_exited() {
+        if start.elapsed() > limit {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    true
 }

@@ -54,7 +54,13 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 fn the_template_differs_from_the_service_only_in_what_an_instance_has() {
     let [service, template] = SERVICES.map(|unit| {
         let text = fs::read_to_string(path_of(unit)).unwrap();
-        let own = ["#", "Description=", "ExecStart=", "CPUAffinity="];
+        let own = [
+            "#",
+            "Description=",
+            "EnvironmentFile=-/etc/default/echoline@",
+            "ExecStart=",
+            "CPUAffinity=",
+        ];
         let common = text
             .lines()
             .filter(|l| !own.iter().any(|own| l.starts_with(own)));
