@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every check and test, the ignored tests included, in about five minutes.
+# Runs every check and test, the ignored tests included, in about twelve minutes.
 #
 #   tests/check.sh             needs the tools below, and names those that are missing
 #   tests/check.sh --install   installs them first (apt-get, as root)

@@ -58,10 +58,11 @@ fn packets_among<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     packets.map(without_large_numbers).collect()
 }
 
-/// `line` without the time, and with an `N` in the place of each number of five and more
-/// digits: ports, absolute sequence numbers, timestamps.
+/// The packet in `line`, without the time and the prompt that the end of nc may have put
+/// before it, and with an `N` in the place of each number of five and more digits: ports,
+/// absolute sequence numbers, timestamps.
 fn without_large_numbers(line: &str) -> String {
-    let (_time, packet) = line.split_once(' ').unwrap();
+    let packet = &line[line.find(PACKET).unwrap() + 1..];
     let mut result = String::new();
     let mut number = String::new();
     for c in packet.chars().chain([' ']) {
