@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -156,22 +157,23 @@ fn the_binary_and_its_memory_at_the_start_are_small() {
     assert!(rss <= 3 << 20, "{rss}");
 }
 
+/// The first 2,000 do not count: until the slab is large, it lies in malloc's heap. That
+/// grows in steps of 132 KiB, and whether one more is taken depends on what lies beside it.
 #[test]
-#[ignore = "needs 10,100 file descriptors and a release build"]
+#[ignore = "needs 12,100 file descriptors and a release build"]
 fn an_idle_connection_takes_at_most_144_bytes() {
     const CLIENTS: usize = 10_000;
     require_release_build();
-    raise_fd_limit(CLIENTS + 100);
+    raise_fd_limit(CLIENTS + 2_100);
     let daemon = Daemon::start();
-    let first = daemon.connect();
-    echo(&first, b"hello\n");
-    let before = daemon.rss();
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
+    let connect = || {
         let client = daemon.connect();
         echo(&client, b"hello\n");
-        clients.push(client);
-    }
+        client
+    };
+    let mut clients: Vec<TcpStream> = (0..2_000).map(|_| connect()).collect();
+    let before = daemon.rss();
+    clients.extend((0..CLIENTS).map(|_| connect()));
     let growth = daemon.rss() - before;
     println!("{growth} bytes of RSS for {CLIENTS} idle connections, {before} before");
     assert!(growth <= 144 * CLIENTS, "{growth}");
