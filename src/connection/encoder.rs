@@ -75,15 +75,15 @@ impl LineEncoder {
         self.part.clear();
         while end.sent < lines.len() {
             let prefix = &self.prefix[self.prefix.len() - end.prefix_left..];
-            let room = self.max_part.saturating_sub(self.part.len() + prefix.len());
+            let remaining = self.max_part.saturating_sub(self.part.len() + prefix.len());
             // No further than fits: a line can be thousands of parts long.
             let rest = &lines[end.sent..];
-            let line = first_line(&rest[..rest.len().min(room + 1)]);
-            if line.len() > room {
+            let line = first_line(&rest[..rest.len().min(remaining + 1)]);
+            if line.len() > remaining {
                 if self.part.is_empty() {
                     self.part.extend_from_slice(prefix);
-                    self.part.extend_from_slice(&line[..room]);
-                    end.sent += room;
+                    self.part.extend_from_slice(&line[..remaining]);
+                    end.sent += remaining;
                     end.prefix_left = 0;
                 }
                 break;

@@ -15,13 +15,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::address::HostPort;
 use crate::error::with_context;
 use crate::net::listener::{Listener, is_connection_error, lacks_family};
+use crate::server::log_limit::LogLimit;
 use crate::server::token::Source;
 
 /// So many connection errors in a row are taken for a lack of resources.
 const MAX_CONSECUTIVE_ERRORS: usize = 1000;
-
-/// At most one pause is logged per interval.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The listeners of a server.
 #[derive(Debug)]
@@ -42,8 +40,8 @@ pub(crate) struct Listeners {
     pauses: u64,
     /// A pause has been logged since the backlogs were last empty.
     exhausted: bool,
-    /// When a pause was logged last.
-    logged: Option<Instant>,
+    /// For the warnings of pauses.
+    log_limit: LogLimit,
     /// Connection errors since the last connection.
     consecutive_errors: usize,
 }
@@ -119,7 +117,7 @@ impl Listeners {
             paused: false,
             pauses: 0,
             exhausted: false,
-            logged: None,
+            log_limit: LogLimit::default(),
             consecutive_errors: 0,
         })
     }
@@ -281,10 +279,8 @@ impl Listeners {
     fn pause(&mut self, cause: &dyn fmt::Display) {
         self.paused = true;
         self.pauses += 1;
-        let recent = |at: Instant| at.elapsed() < LOG_INTERVAL;
-        if !self.exhausted && !self.logged.is_some_and(recent) {
+        if !self.exhausted && self.log_limit.check(Instant::now()).is_some() {
             self.exhausted = true;
-            self.logged = Some(Instant::now());
             log::warn!("accept paused: {cause}");
         }
     }

@@ -52,8 +52,8 @@ impl Metrics {
     /// Binds all addresses that `addr` stands for, without those of a family that the
     /// machine lacks.
     ///
-    /// To be called before the server is bound: the limit on connections leaves room for
-    /// the descriptors that are open then.
+    /// To be called before the server is bound: the limit on connections takes
+    /// the descriptors into account that are open then.
     ///
     /// # Errors
     ///
