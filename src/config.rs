@@ -33,7 +33,8 @@ pub struct Config {
     /// default 65536.
     pub max_line: usize,
     /// One data segment per echoed line, with one system call per line; default:
-    /// as few segments as possible.
+    /// the lines that one read completes leave together, in at most as many data segments
+    /// as they arrived in, and one for each read that ends inside a line or a segment.
     ///
     /// Exact on Linux for lines within the MSS and the peer's window. While received
     /// data has holes, the kernel takes 12, 20 or 28 bytes of a segment for SACK

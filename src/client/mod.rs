@@ -72,12 +72,17 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if an option is out of range; else that of the last address.
+    /// `InvalidInput` if an option is out of range; `Unsupported` if segments are expected
+    /// and the kernel does not count them; else that of the last address.
     pub fn connect(addrs: &[SocketAddr], options: Options) -> io::Result<Client> {
         options.validate()?;
         let mut last_error = io::Error::new(io::ErrorKind::InvalidInput, "no address");
         for &addr in addrs {
             match Session::connect(addr, 1, &options) {
+                Ok(first) if options.expected_segments.is_some() && !first.counts_segments() => {
+                    let why = "cannot count packets: the kernel does not (TCP_INFO)";
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+                }
                 Ok(first) => return Client::new(addr, first, options),
                 Err(e) => last_error = with_context(&e, format_args!("cannot connect to {addr}")),
             }

@@ -74,6 +74,11 @@ impl Session {
         })
     }
 
+    /// Whether the kernel counts the segments of the connection.
+    pub fn counts_segments(&self) -> bool {
+        self.socket.tcp_info().segments.is_some()
+    }
+
     /// When the session has to be [run](Self::run) without an event.
     pub fn next_timeout(&self, options: &Options) -> Instant {
         match (self.verifier.oldest(), self.fin_sent) {

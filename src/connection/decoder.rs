@@ -25,7 +25,7 @@ impl InputBuffer {
     }
 
     /// Where to read to, after a partial line of so many bytes. With that line, the input
-    /// is no longer than the buffer, so the echo takes no more segments than the input.
+    /// is no longer than the buffer.
     #[inline]
     pub fn space(&mut self, partial: usize) -> &mut [u8] {
         let start = self.start(partial);

@@ -170,16 +170,19 @@ impl<S: Stream> Connection<S> {
         match progress {
             Progress::Done => {}
             Progress::BudgetUsed => return Ok(Outcome::Reschedule),
-            Progress::WouldBlock => return Ok(Outcome::Wait), // Backpressure: no read.
+            Progress::WouldBlock => {
+                self.socket.uncork();
+                return Ok(Outcome::Wait); // Backpressure: no read.
+            }
         }
         if self.state != State::Open {
             return self.advance_close(context);
         }
-        Ok(if self.socket.is_readable() {
-            Outcome::Reschedule
-        } else {
-            Outcome::Wait
-        })
+        if self.socket.is_readable() {
+            return Ok(Outcome::Reschedule);
+        }
+        self.socket.uncork();
+        Ok(Outcome::Wait)
     }
 
     #[cold]
@@ -233,7 +236,13 @@ impl<S: Stream> Connection<S> {
             if len > 0 {
                 self.socket.ack_at_once();
             }
+            self.socket.uncork();
             return Ok(Progress::Done);
+        }
+        if self.socket.is_readable() && !context.encoder.segment_per_line {
+            // More input waits. The next run reads it, and the end of this echo shares a
+            // segment with the beginning of the next.
+            self.socket.cork();
         }
         let fin_follows = self.fin_follows();
         self.output.write(

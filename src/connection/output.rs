@@ -284,6 +284,9 @@ mod tests {
             unreachable!("output is only sent")
         }
         fn set_quick_ack(&self, _: bool) {}
+        fn set_cork(&self, _: bool) -> io::Result<()> {
+            unreachable!("output is only sent")
+        }
         fn tcp_info(&self) -> TcpInfo {
             TcpInfo::default()
         }

@@ -42,6 +42,8 @@ pub(super) struct Script {
     pub fin_sent: Cell<bool>,
     /// The last write was not taken in full.
     pub has_output: Cell<bool>,
+    /// A segment that is not full waits for more.
+    pub corked: Cell<bool>,
     /// Calls of `tcp_info` that report unsent bytes.
     unsent_reports: Cell<u32>,
 }
@@ -58,6 +60,7 @@ impl Script {
             failed: Cell::new(false),
             fin_sent: Cell::new(false),
             has_output: Cell::new(false),
+            corked: Cell::new(false),
             unsent_reports: Cell::new(unsent_reports),
         }
     }
@@ -137,6 +140,11 @@ impl Stream for Script {
     }
 
     fn set_quick_ack(&self, _: bool) {}
+
+    fn set_cork(&self, on: bool) -> io::Result<()> {
+        assert_ne!(self.corked.replace(on), on, "a call for nothing");
+        Ok(())
+    }
 
     fn tcp_info(&self) -> TcpInfo {
         let left = self.unsent_reports.get();

@@ -136,6 +136,11 @@ fn play(case: &Case) -> Result<(), TestCaseError> {
         received_before = is_pending.then_some(received.len());
         let Outcome::Close(closed) = outcome else {
             prop_assert!(!script.failed.get(), "alive after a failure");
+            let held = script.corked.get() && !script.fin_sent.get();
+            prop_assert!(
+                !held || matches!(outcome, Outcome::Reschedule),
+                "an echo is held back"
+            );
             continue;
         };
         if script.failed.get() {

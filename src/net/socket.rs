@@ -10,6 +10,7 @@ use crate::net::stream::Stream;
 use crate::net::tcp_info::TcpInfo;
 
 /// A stream, and what events have said about it.
+#[expect(clippy::struct_excessive_bools, reason = "independent of each other")]
 #[derive(Debug)]
 pub(crate) struct Socket<S = TcpStream> {
     stream: S,
@@ -20,6 +21,8 @@ pub(crate) struct Socket<S = TcpStream> {
     read_until_would_block: bool,
     /// ACKs leave at once (`TCP_QUICKACK`). Off at first, as the listener's is.
     quick_ack: bool,
+    /// A segment that is not full waits for more (`TCP_CORK`).
+    corked: bool,
 }
 
 /// What an event says about reading.
@@ -50,6 +53,7 @@ impl<S: Stream> Socket<S> {
             readable: false,
             read_until_would_block: !S::EDGE_TRIGGERED,
             quick_ack: false,
+            corked: false,
         }
     }
 
@@ -162,6 +166,22 @@ impl<S: Stream> Socket<S> {
         if !self.quick_ack {
             self.quick_ack = true;
             self.stream.set_quick_ack(true);
+        }
+    }
+
+    /// Holds a segment that is not full, as more is about to be sent.
+    pub fn cork(&mut self) {
+        if !self.corked {
+            self.corked = self.stream.set_cork(true).is_ok();
+        }
+    }
+
+    /// Sends a segment that has waited for more.
+    pub fn uncork(&mut self) {
+        if std::mem::take(&mut self.corked)
+            && let Err(e) = self.stream.set_cork(false)
+        {
+            log::debug!("cannot clear TCP_CORK: {e}");
         }
     }
 

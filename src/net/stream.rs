@@ -63,6 +63,14 @@ pub(crate) trait Stream {
     /// debug level and ignored.
     fn set_quick_ack(&self, on: bool);
 
+    /// `TCP_CORK`: while it is on, a segment that is not full waits for more bytes or a FIN,
+    /// for 200 ms at most (tcp(7)). `MSG_MORE` would last until the next ACK only.
+    ///
+    /// # Errors
+    ///
+    /// If the option cannot be set, which changes nothing.
+    fn set_cork(&self, on: bool) -> io::Result<()>;
+
     /// The kernel's view of the connection.
     fn tcp_info(&self) -> TcpInfo;
 }
@@ -100,6 +108,13 @@ impl Stream for TcpStream {
         }
         #[cfg(not(target_os = "linux"))]
         let _ = on;
+    }
+
+    fn set_cork(&self, on: bool) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        return SockRef::from(self).set_tcp_cork(on);
+        #[cfg(not(target_os = "linux"))]
+        Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 
     fn tcp_info(&self) -> TcpInfo {

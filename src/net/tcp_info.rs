@@ -25,7 +25,7 @@ pub struct SegmentCounts {
 
 impl SegmentCounts {
     /// The counts of the TCP connection `socket` so far; `None` if the platform or
-    /// the kernel does not count.
+    /// the kernel does not count, or if the socket has not been connected.
     pub fn of(socket: &impl AsFd) -> Option<SegmentCounts> {
         TcpInfo::of(socket).segments
     }
@@ -69,7 +69,10 @@ impl TcpInfo {
     #[cfg(target_os = "linux")]
     pub fn of(socket: &impl AsFd) -> TcpInfo {
         const TCP_CLOSE: u8 = 7; // include/net/tcp_states.h
-        tcp_info(socket).map_or(TcpInfo::default(), |info| TcpInfo {
+        // A connected socket has received a segment. Without one the fields are not filled:
+        // gVisor's netstack returns all of them with the counts and times at zero.
+        let counted = tcp_info(socket).filter(|info| info.tcpi_segs_in > 0);
+        counted.map_or(TcpInfo::default(), |info| TcpInfo {
             segments: Some(SegmentCounts {
                 segs_in: info.tcpi_segs_in.into(),
                 data_segs_in: info.tcpi_data_segs_in.into(),

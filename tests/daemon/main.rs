@@ -35,4 +35,5 @@ mod support;
 mod systemd;
 mod timeouts;
 mod tour;
+mod unknown_counts;
 mod vanished_peers;

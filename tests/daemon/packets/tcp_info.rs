@@ -1,7 +1,7 @@
 //! Data segments as the client's kernel counts them (`TCP_INFO`). This needs no tools.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use echoline::SegmentCounts;
 use rustix::process::Signal;
@@ -15,14 +15,14 @@ use crate::support::clients::{
 };
 use crate::support::daemon::Daemon;
 
-fn counts(client: &TcpStream) -> SegmentCounts {
+pub fn counts(client: &TcpStream) -> SegmentCounts {
     SegmentCounts::of(client).expect("the kernel counts")
 }
 
 /// Closes the client and asserts that the closing record has the data segments and
 /// retransmissions that the client has counted. Returns the data segments that the server
 /// sent, without retransmissions.
-fn close_and_compare(daemon: &Daemon, client: TcpStream) -> u64 {
+pub fn close_and_compare(daemon: &Daemon, client: TcpStream) -> u64 {
     let local = client.local_addr().unwrap();
     let seen = counts(&client);
     drop(client);
@@ -39,13 +39,23 @@ fn close_and_compare(daemon: &Daemon, client: TcpStream) -> u64 {
 fn run(scenario: &Scenario, args: &[&str], data_segs_out: u64) -> SegmentCounts {
     let daemon = Daemon::start_with(args);
     let client = daemon.connect_accepted();
+    run_on(&daemon, client, scenario, data_segs_out)
+}
+
+/// The same on a connection that the server has accepted.
+pub fn run_on(
+    daemon: &Daemon,
+    client: TcpStream,
+    scenario: &Scenario,
+    data_segs_out: u64,
+) -> SegmentCounts {
     (scenario.exchange)(&client);
     let seen = counts(&client);
     if let Some(data_segs_in) = scenario.data_segs_in {
         assert_eq!(seen.data_segs_out, data_segs_in, "{seen:?}");
         assert_eq!(seen.data_segs_in, data_segs_out, "{seen:?}");
     }
-    assert_eq!(close_and_compare(&daemon, client), data_segs_out);
+    assert_eq!(close_and_compare(daemon, client), data_segs_out);
     seen
 }
 
@@ -170,7 +180,50 @@ fn a_line_is_cut_only_where_the_peers_window_requires_it() {
 }
 
 #[test]
-fn by_default_the_server_sends_no_more_data_segments_than_it_receives() {
+fn whole_lines_come_back_in_no_more_segments_than_they_arrived_in() {
+    let daemon = Daemon::start();
+    let mut client = daemon.connect();
+    let mut sent = 0;
+    for round in 0..200 {
+        // Each write is a segment (TCP_NODELAY).
+        let bytes = b"some lines\nand more\n".repeat(1 + round % 50);
+        client.write_all(&bytes).unwrap();
+        sent += bytes.len();
+    }
+    assert_eq!(read_exactly(&client, sent).len(), sent);
+    let seen = counts(&client);
+    assert!(seen.data_segs_in <= seen.data_segs_out, "{seen:?}");
+    assert!(close_and_compare(&daemon, client) <= seen.data_segs_out);
+}
+
+/// The rest that a read keeps makes the output of a later read longer.
+#[test]
+fn a_read_that_ends_inside_a_line_may_cost_one_segment_and_no_more() {
+    let daemon = Daemon::start();
+    let mut client = daemon.connect();
+    let [b, c] = [b'b', b'c'].map(|byte| vec![byte; 30_000]);
+    client.write_all(&[b"a\n", &b[..]].concat()).unwrap();
+    assert_eq!(read_exactly(&client, 2), b"a\n");
+    client.write_all(&[b"\n", &c[..], b"\n"].concat()).unwrap();
+    assert_eq!(read_exactly(&client, 60_002).len(), 60_002);
+    assert_eq!(counts(&client).data_segs_out, 2);
+    assert!((2..=3).contains(&close_and_compare(&daemon, client)));
+}
+
+#[test]
+fn a_last_line_without_newline_may_cost_one_segment_and_no_more() {
+    let daemon = Daemon::start();
+    let mut client = daemon.connect();
+    client.write_all(b"line\nlast").unwrap();
+    assert_eq!(read_exactly(&client, 5), b"line\n");
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&client), b"last\n");
+    assert_eq!(counts(&client).data_segs_out, 1);
+    assert_eq!(close_and_compare(&daemon, client), 2);
+}
+
+#[test]
+fn partial_lines_cost_no_segment_where_their_rest_leaves_room() {
     let daemon = Daemon::start();
     let mut client = daemon.connect();
     let mut sent = 0;

@@ -179,15 +179,8 @@ impl Daemon {
     /// (`include/net/tcp_states.h`).
     fn sockets_in_state(&self, state: &str) -> usize {
         let port = format!(":{:04X}", self.addr.port());
-        let is_wanted = |line: &&str| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            fields[1].ends_with(&port) && fields[3] == state
-        };
-        ["/proc/net/tcp", "/proc/net/tcp6"]
-            .iter()
-            .filter_map(|table| fs::read_to_string(table).ok())
-            .map(|table| table.lines().skip(1).filter(is_wanted).count())
-            .sum()
+        let is_wanted = |fields: &&Vec<String>| fields[1].ends_with(&port) && fields[3] == state;
+        sockets().iter().filter(is_wanted).count()
     }
 
     /// Waits until the daemon has `fds` descriptors, as before the connections, and
@@ -206,6 +199,25 @@ impl Drop for Daemon {
             eprintln!("the daemon's log:\n{}", self.log().join("\n"));
         }
     }
+}
+
+/// Bytes that the server has not read from the client with the address `client`.
+pub fn receive_queue(client: SocketAddr) -> usize {
+    let port = format!(":{:04X}", client.port());
+    let sockets = sockets();
+    let socket = sockets.iter().find(|fields| fields[2].ends_with(&port));
+    let queues = &socket.expect("a connection")[4];
+    usize::from_str_radix(queues.split_once(':').unwrap().1, 16).unwrap()
+}
+
+/// The fields of the lines in `/proc/net/tcp`.
+fn sockets() -> Vec<Vec<String>> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let tables = tables.map(|table| fs::read_to_string(table).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    lines
+        .map(|line| line.split_whitespace().map(String::from).collect())
+        .collect()
 }
 
 /// The lines of `stdout`, collected by a thread.

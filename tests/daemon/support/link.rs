@@ -1,6 +1,6 @@
 //! A client's host, joined to the server's by an Ethernet link.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::{self, Command};
 use std::thread;
@@ -109,6 +109,12 @@ impl Link {
         });
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command}: {stderr}");
+    }
+
+    /// Sets `/proc/sys/net/ipv4/NAME` on `host`.
+    pub fn set(&self, host: Host, name: &str, value: &str) {
+        let file = format!("/proc/sys/net/ipv4/{name}");
+        self.on(host, || fs::write(file, value).unwrap());
     }
 
     /// Adds a filter rule: `action` for TCP packets that arrive at `host` on this link.

@@ -7,6 +7,7 @@ pub mod deadline;
 pub mod link;
 pub mod namespace;
 pub mod pcap;
+pub mod preload;
 pub mod process;
 pub mod sessions;
 pub mod strace;
