@@ -61,6 +61,12 @@
 //! [ping]: https://docs.rs/crate/echoline/latest/source/docs/ping.md
 //! [reliability]: https://docs.rs/crate/echoline/latest/source/docs/reliability.md
 
+#[cfg(mio_unsupported_force_poll_poll)]
+compile_error!(
+    "echoline relies on edges, as epoll and kqueue report them; mio's poll(2) selector \
+     (--cfg mio_unsupported_force_poll_poll) reports none"
+);
+
 mod address;
 #[cfg(feature = "client")]
 pub mod client;

@@ -7,10 +7,7 @@ use signal_hook_mio::v1_0::Signals as Source;
 
 /// Signals that are reported by events of one token. Their handlers stay until the
 /// process ends.
-pub(crate) struct Signals {
-    source: Source,
-    token: Token,
-}
+pub(crate) struct Signals(Source);
 
 impl Signals {
     /// Installs handlers for `signals`.
@@ -25,19 +22,11 @@ impl Signals {
     ) -> io::Result<Signals> {
         let mut source = Source::new(signals)?;
         registry.register(&mut source, token, Interest::READABLE)?;
-        Ok(Signals { source, token })
+        Ok(Signals(source))
     }
 
     /// Takes the signals that have come, each once.
-    ///
-    /// signal-hook reads them past mio. mio's poll(2) selector needs to be told; to epoll
-    /// and kqueue it makes no difference.
-    pub fn take(&mut self, registry: &Registry) -> Vec<libc::c_int> {
-        let taken = self.source.pending().collect();
-        let registered = registry.reregister(&mut self.source, self.token, Interest::READABLE);
-        if let Err(e) = registered {
-            log::warn!("cannot register the signals again: {e}");
-        }
-        taken
+    pub fn take(&mut self) -> impl Iterator<Item = libc::c_int> {
+        self.0.pending()
     }
 }

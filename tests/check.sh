@@ -91,9 +91,6 @@ cargo deny --locked check licenses bans sources
 cargo package --locked --allow-dirty 2>&1 | tee target/package.log
 if grep warning target/package.log; then exit 1; fi
 cargo test --locked
-# mio's poll(2) selector instead of epoll: nothing may rely on epoll unsaid.
-RUSTFLAGS="--cfg mio_unsupported_force_poll_poll" CARGO_TARGET_DIR=target/poll \
-    cargo test --locked
 # The bench runs through and checks every echoed byte. No time is asserted.
 cargo bench --locked -- --quick --no-foreign
 cargo install --quiet --locked --path . --root target/installed

@@ -196,10 +196,6 @@ fn minimal_serves_200_connections_and_leaves_no_socket_open() {
 }
 
 #[test]
-#[cfg_attr(
-    mio_unsupported_force_poll_poll,
-    ignore = "after each WouldBlock mio's poll(2) selector reports again that sockets are writable"
-)]
 fn minimal_sleeps_without_descriptors_and_serves_all_in_the_end() {
     let server = Minimal::start_with_fd_limit(16);
     let clients: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();

@@ -228,9 +228,8 @@ impl Client {
     }
 
     fn on_signals(&mut self, shared: &mut Shared<'_>) -> io::Result<()> {
-        let registry = self.poll.registry();
         let mut signals = self.signals.iter_mut();
-        if !signals.any(|signals| !signals.take(registry).is_empty()) {
+        if signals.all(|signals| signals.take().count() == 0) {
             return Ok(());
         }
         if std::mem::replace(&mut shared.stopping, true) {

@@ -125,11 +125,7 @@ impl<S: Stream> Connection<S> {
         }
         if info.has_unsent {
             self.state = State::Closing;
-            return Ok(if S::EDGE_TRIGGERED {
-                Outcome::Wait
-            } else {
-                Outcome::Reschedule // No event will come.
-            });
+            return Ok(Outcome::Wait);
         }
         if self.state == State::Closing {
             // An event tells that something has changed, not what. Not to be asked

@@ -272,8 +272,6 @@ mod tests {
     }
 
     impl Stream for Sink {
-        const EDGE_TRIGGERED: bool = true;
-
         fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
             unreachable!("output is only sent")
         }

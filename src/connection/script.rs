@@ -67,8 +67,6 @@ impl Script {
 }
 
 impl Stream for Script {
-    const EDGE_TRIGGERED: bool = true;
-
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.peek(buffer)?;
         self.received.extend(self.pending.drain(..n));

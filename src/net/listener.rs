@@ -13,8 +13,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::net::EDGE_TRIGGERED;
-
 /// The listen backlog. The kernel lowers it to `net.core.somaxconn` (listen(2)),
 /// which is 4096 by default since Linux 5.4.
 pub(crate) const BACKLOG: u16 = 4096;
@@ -144,14 +142,6 @@ impl Listener {
         return SockRef::from(&self.socket).attach_filter(&SYN_FILTER);
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         Err(ErrorKind::Unsupported.into())
-    }
-
-    /// Has the next connection reported although no accept would block.
-    pub fn rearm(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        if EDGE_TRIGGERED {
-            return Ok(());
-        }
-        registry.reregister(&mut self.socket, token, Interest::READABLE)
     }
 
     /// Accepts a connection.

@@ -51,7 +51,7 @@ impl<S: Stream> Socket<S> {
         Socket {
             stream,
             readable: false,
-            read_until_would_block: !S::EDGE_TRIGGERED,
+            read_until_would_block: false,
             quick_ack: false,
             corked: false,
         }
@@ -110,7 +110,7 @@ impl<S: Stream> Socket<S> {
             len += last;
         }
         let drained = matches!(outcome, ReadOutcome::WouldBlock);
-        self.read_until_would_block = !(drained && S::EDGE_TRIGGERED);
+        self.read_until_would_block = !drained;
         (len, outcome)
     }
 

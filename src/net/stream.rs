@@ -11,7 +11,6 @@ use mio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 
-use crate::net::EDGE_TRIGGERED;
 use crate::net::tcp_info::TcpInfo;
 
 /// `MSG_EOR`: the bytes end a record, and later bytes do not share their segment
@@ -36,9 +35,6 @@ const NOSIGNAL: SendFlags = SendFlags::empty();
 
 /// A non-blocking TCP stream: every call returns at once.
 pub(crate) trait Stream {
-    /// See [`EDGE_TRIGGERED`].
-    const EDGE_TRIGGERED: bool;
-
     /// Receives into `buffer` and returns the length; 0 is the peer's FIN.
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
@@ -76,21 +72,18 @@ pub(crate) trait Stream {
 }
 
 /// Data is received and sent by bare system calls: the C library's functions cost
-/// 18 instructions more per ping-pong line (callgrind). `try_io` shows
-/// `WouldBlock` to mio's poll(2) selector; with epoll and kqueue it compiles to nothing.
+/// 18 instructions more per ping-pong line (callgrind).
 impl Stream for TcpStream {
-    const EDGE_TRIGGERED: bool = EDGE_TRIGGERED;
-
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.try_io(|| Ok(recv(&*self, buffer, RecvFlags::empty())?.0))
+        Ok(recv(&*self, buffer, RecvFlags::empty())?.0)
     }
 
     fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.try_io(|| Ok(recv(&*self, buffer, RecvFlags::PEEK)?.0))
+        Ok(recv(&*self, buffer, RecvFlags::PEEK)?.0)
     }
 
     fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
-        self.try_io(|| Ok(send(self, bytes, flags | NOSIGNAL)?))
+        Ok(send(self, bytes, flags | NOSIGNAL)?)
     }
 
     fn shutdown_write(&self) -> io::Result<()> {

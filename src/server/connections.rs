@@ -2,7 +2,7 @@
 //! remove.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -156,12 +156,8 @@ impl Connections {
     /// If there is no connection with this key.
     pub fn take(&mut self, registry: &Registry, key: usize) -> Connection {
         let mut connection = self.slab.remove(key);
-        match registry.deregister(connection.socket.stream_mut()) {
-            // mio's poll(2) selector has dropped a connection that hung up.
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                warn!("{} cannot deregister: {e}", connection.peer);
-            }
-            _ => {}
+        if let Err(e) = registry.deregister(connection.socket.stream_mut()) {
+            warn!("{} cannot deregister: {e}", connection.peer);
         }
         connection
     }

@@ -220,7 +220,7 @@ impl Control {
 
     /// Takes the commands since the last call, each at most once: handles and
     /// signals that come together ask for one shutdown.
-    pub fn take_commands(&mut self, registry: &Registry) -> impl Iterator<Item = Command> + use<> {
+    pub fn take_commands(&mut self) -> impl Iterator<Item = Command> + use<> {
         self.notified = false;
         let mut requests = self.shared.lock();
         let mut shutdown = mem::take(&mut requests.shutdown).then_some("shutdown requested");
@@ -229,7 +229,7 @@ impl Control {
         let mut log_totals = false;
         let signalled = mem::take(&mut self.signalled);
         let signals = self.signals.iter_mut().filter(|_| signalled);
-        for signal in signals.flat_map(|signals| signals.take(registry)) {
+        for signal in signals.flat_map(Signals::take) {
             match signal {
                 SIGUSR1 => log_totals = true,
                 _ => shutdown = shutdown.or(Some(signal_name(signal).unwrap_or("signal"))),

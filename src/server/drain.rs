@@ -20,7 +20,7 @@ const LEAVE_TIME: Duration = Duration::from_millis(300);
 impl Server {
     #[cold]
     pub(super) fn apply_commands(&mut self) {
-        for command in self.control.take_commands(self.poll.registry()) {
+        for command in self.control.take_commands() {
             match (command, self.control.state) {
                 (Command::LogTotals, _) => {
                     info!(target: TOTALS_TARGET, "totals: {}", self.totals());

@@ -142,13 +142,12 @@ impl Server {
             if let Some(limit) = self.limits.limit_reached(self.connections.len()) {
                 // No timer is armed: a close ends this pause.
                 let cause = format_args!("connection limit {limit} reached");
-                let registry = self.poll.registry();
-                return self.listeners.pause_if_pending(&cause, registry);
+                return self.listeners.pause_if_pending(&cause);
             }
             if !self.listeners.can_accept() {
                 return;
             }
-            match self.listeners.accept(self.poll.registry()) {
+            match self.listeners.accept() {
                 Accepted::Connection(stream, peer) => self.open(stream, peer),
                 Accepted::ConnectionError(e) => debug!("connection aborted before accept: {e}"),
                 Accepted::Exhausted => self.timers.arm_retry_accept(),

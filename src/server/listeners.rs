@@ -196,12 +196,12 @@ impl Listeners {
     }
 
     /// Accepts one connection from the next listener.
-    pub fn accept(&mut self, registry: &Registry) -> Accepted {
+    pub fn accept(&mut self) -> Accepted {
         while let Some(i) = self.ready.pop_front() {
             let accepted = self.all[i].accept();
             let would_block = matches!(&accepted, Err(e) if e.kind() == ErrorKind::WouldBlock);
             if would_block || (accepted.is_ok() && !self.all[i].has_pending()) {
-                self.await_event(i, registry);
+                self.is_ready[i] = false;
             } else {
                 self.ready.push_back(i);
             }
@@ -209,18 +209,10 @@ impl Listeners {
                 self.backlogs_are_empty();
             }
             if !would_block {
-                return self.classify(accepted, registry);
+                return self.classify(accepted);
             }
         }
         Accepted::WouldBlock
-    }
-
-    /// Leaves listener `i`, which is not in `ready`, to its next event.
-    fn await_event(&mut self, i: usize, registry: &Registry) {
-        self.is_ready[i] = false;
-        if let Err(e) = self.all[i].rearm(registry, Source::Listener(i).into()) {
-            log::warn!("cannot register again: {e}");
-        }
     }
 
     /// Ends the time for which one warning is enough.
@@ -230,11 +222,7 @@ impl Listeners {
         }
     }
 
-    fn classify(
-        &mut self,
-        accepted: io::Result<(TcpStream, SocketAddr)>,
-        registry: &Registry,
-    ) -> Accepted {
+    fn classify(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Accepted {
         match accepted {
             Ok((stream, peer)) => {
                 self.consecutive_errors = 0;
@@ -248,7 +236,7 @@ impl Listeners {
             }
             Err(e) => {
                 // accept(2) allocates a descriptor before it looks at the backlog.
-                self.pause_if_pending(&e, registry);
+                self.pause_if_pending(&e);
                 if self.paused {
                     Accepted::Exhausted
                 } else {
@@ -260,14 +248,13 @@ impl Listeners {
 
     /// Pauses accepting if connections wait. Otherwise an event will report the
     /// next connection.
-    pub fn pause_if_pending(&mut self, cause: &dyn fmt::Display, registry: &Registry) {
+    pub fn pause_if_pending(&mut self, cause: &dyn fmt::Display) {
         let listeners = self.ready.iter().map(|&i| &self.all[i]);
         let mut fds: Vec<PollFd<'_>> = listeners.map(|l| PollFd::new(l, PollFlags::IN)).collect();
         let pending = poll(&mut fds, Some(&Timespec::default()));
         if pending.is_ok_and(|pending| pending == 0) {
-            while let Some(i) = self.ready.pop_front() {
-                self.await_event(i, registry);
-            }
+            self.ready.clear();
+            self.is_ready.fill(false);
             self.backlogs_are_empty();
         } else if !self.paused {
             self.pause(cause);

@@ -145,13 +145,7 @@ fn an_error_stays_on_one_line_whatever_the_argument() {
 
 #[test]
 fn too_few_descriptors_at_the_start_are_named() {
-    // mio's poll(2) selector needs one descriptor less than epoll.
-    let enough = if cfg!(mio_unsupported_force_poll_poll) {
-        8
-    } else {
-        9
-    };
-    for limit in 5..enough {
+    for limit in 5..9 {
         let script = format!("ulimit -n {limit}; exec \"$0\" --listen localhost:0");
         let output = Command::new("sh").args(["-c", &script, BINARY]).output();
         let output = output.unwrap();

@@ -12,10 +12,6 @@ const MIB: usize = 1 << 20;
 
 /// Each of 1,000 clients sends 60 KiB of an unfinished line.
 #[test]
-#[cfg_attr(
-    mio_unsupported_force_poll_poll,
-    ignore = "mio's poll(2) selector allocates among the buffers, and so keeps them resident"
-)]
 fn memory_is_bounded_and_given_back() {
     const CLIENTS: usize = 1000;
     const PART: usize = 60 * 1024;
