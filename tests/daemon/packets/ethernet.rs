@@ -71,7 +71,7 @@ fn lines_of_every_length_come_back_in_a_segment_each() {
 /// All input waits before the first read, so each read but the last fills its buffer, and
 /// ends inside a line and inside a segment. The end of each echo shares a segment with the
 /// beginning of the next. (On a busy machine the kernel may send that end as its probe for a
-/// loss, `tcp_send_loss_probe` in net/ipv4/tcp_output.c, so one of a few sessions counts.)
+/// loss, `tcp_send_loss_probe` in `net/ipv4/tcp_output.c`, so one of a few sessions counts.)
 #[test]
 #[ignore = "needs ip, nft, ethtool, unshare(1) and user namespaces"]
 fn a_backlog_of_lines_comes_back_in_no_more_segments_than_it_arrived_in() {
