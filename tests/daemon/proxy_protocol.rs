@@ -106,17 +106,15 @@ fn versions_1_and_2_name_clients_of_both_families() {
 }
 
 #[test]
-fn tlvs_are_skipped_up_to_a_header_of_536_bytes() {
+fn tlvs_are_skipped_up_to_a_header_of_4096_bytes() {
     let daemon = start(&[]);
-    let tlv = [
-        &[0x04, 505_u16.to_be_bytes()[0], 505_u16.to_be_bytes()[1]][..],
-        &[b'\n'; 505],
-    ];
-    let header = v2_with_tlvs(&tlv.concat());
-    assert_eq!(header.len(), 536);
+    let value = [b'\n'; 4065];
+    let len = u16::try_from(value.len()).unwrap().to_be_bytes();
+    let header = v2_with_tlvs(&[&[0x04], &len[..], &value].concat());
+    assert_eq!(header.len(), 4096);
     closing_record_after(&daemon, &header, "192.0.2.2:258".parse().unwrap());
     let client = daemon.connect();
-    send(&client, &v2_with_tlvs(&[0; 509]));
+    send(&client, &v2_with_tlvs(&[0; 4069]));
     let record = rejected(&daemon, client);
     assert!(record.contains("proxy header (too long)"), "{record}");
 }
@@ -127,6 +125,7 @@ fn unknown_local_and_unix_headers_keep_the_real_peer() {
     for header in [
         b"PROXY UNKNOWN\r\n".to_vec(),
         b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(),
+        b"PROXY UNKNOWN all\rof\nthis\xff\r\r\n".to_vec(),
         v2(0x20, 0x00, b""),
         v2(0x21, 0x00, b""),
         v2(0x21, 0x31, &[b'/'; 216]),
@@ -207,6 +206,32 @@ fn what_is_no_header_is_closed_with_a_reason_of_its_own() {
         "{totals}"
     );
     assert!(totals.contains("; closed 4 by proxy header"), "{totals}");
+}
+
+/// None of these is LOCAL, whatever its 13th byte is, and none names a client.
+#[test]
+fn what_only_resembles_a_header_is_malformed() {
+    let daemon = start(&[]);
+    for bytes in [
+        "PROXY HELLO! x\n",
+        "PROXY TCP4 1 2 3 4\r\n",
+        "PROXY UDP4 1 y\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 +80 443\r\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 00080 443\r\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 80 +443\r\n",
+        "PROXY UNKNOWNxyz\r\n",
+    ] {
+        let client = daemon.connect();
+        let local = client.local_addr().unwrap();
+        send(&client, bytes.as_bytes());
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&client), b"", "{bytes:?}");
+        let record = daemon.closing_record(local);
+        assert!(
+            record.contains("closed by proxy header (malformed)"),
+            "{bytes:?}: {record}"
+        );
+    }
 }
 
 #[test]
