@@ -7,13 +7,9 @@ mod oracle;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use memchr::{memchr, memmem};
 use proxy_header::{ParseConfig, ProxyHeader};
-
-/// How long a header may take, from the accept to its last byte.
-pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The longest header in bytes, as nginx has it (`NGX_PROXY_PROTOCOL_MAX_HEADER`). With all
 /// of its options, haproxy sends 568.
@@ -53,7 +49,7 @@ pub(crate) enum HeaderError {
     TooLong,
     /// The stream ended before the header did.
     Incomplete,
-    /// The header took longer than [`HEADER_TIMEOUT`].
+    /// The header took longer than [`proxy_timeout`](crate::Config::proxy_timeout).
     Timeout,
 }
 

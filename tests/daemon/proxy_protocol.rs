@@ -264,6 +264,55 @@ fn a_header_that_takes_too_long_closes_the_connection() {
     echo(&other, b"still here\n");
 }
 
+/// As behind a balancer that sends the header with the client's first bytes. The other
+/// daemon's client shows that the default time is over.
+#[test]
+fn without_a_proxy_timeout_a_header_may_come_with_the_first_line_whenever_that_is() {
+    let (daemon, with_default) = (start(&["--proxy-timeout", "0"]), start(&[]));
+    let client = daemon.connect();
+    let record = rejected(&with_default, with_default.connect());
+    assert!(record.contains("proxy header (timeout)"), "{record}");
+    send(&client, &[V1, b"hello\n"].concat());
+    assert_eq!(read_exactly(&client, 6), b"hello\n");
+}
+
+#[test]
+fn a_proxy_timeout_is_as_long_as_the_option_says() {
+    let [short, long] = ["1", "60"].map(|secs| start(&["--proxy-timeout", secs]));
+    let waiting = long.connect();
+    let record = rejected(&short, short.connect());
+    assert!(record.contains("proxy header (timeout)"), "{record}");
+    send(&waiting, V1);
+    echo(&waiting, b"still here\n");
+}
+
+#[test]
+fn the_idle_timeout_holds_while_a_header_is_awaited() {
+    for proxy_timeout in ["0", "1000"] {
+        let daemon = start(&["--proxy-timeout", proxy_timeout, "--idle-timeout", "1"]);
+        let (silent, partial) = (daemon.connect(), daemon.connect());
+        send(&partial, &V1[..10]);
+        for (client, bytes) in [(silent, "0/0 bytes"), (partial, "10/0 bytes")] {
+            let record = rejected(&daemon, client);
+            let expected = format!("closed by idle timeout: 0 lines, {bytes}, ");
+            assert!(record.contains(&expected), "{record}");
+        }
+        assert_eq!(warnings(&daemon.stop()), Vec::<&String>::new());
+    }
+}
+
+#[test]
+fn a_header_without_any_limit_and_a_timeout_without_headers_are_warnings() {
+    let first_warning = |daemon: Daemon| warnings(&daemon.stop()).first().copied().cloned();
+    let warning = first_warning(start(&["--proxy-timeout", "0"])).unwrap();
+    let text = "a PROXY header may take for ever: neither proxy-timeout nor idle-timeout is set";
+    assert!(warning.ends_with(text), "{warning}");
+    let warning = first_warning(Daemon::start_with(&["--proxy-timeout", "0"])).unwrap();
+    let text = "proxy-timeout has no effect without proxy-protocol";
+    assert!(warning.ends_with(text), "{warning}");
+    assert_eq!(first_warning(start(&["--proxy-timeout", "30"])), None);
+}
+
 /// The rest of the header arrived in time; its event and the timer come together.
 #[test]
 fn a_header_that_waits_to_be_read_is_not_late() {
