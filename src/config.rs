@@ -56,6 +56,10 @@ pub struct Config {
     /// (haproxy, doc/proxy-protocol.txt); default false. The client that it names is
     /// the peer in the log and for `max_per_ip`. A connection without a header is closed.
     pub proxy_protocol: bool,
+    /// How long the header of `proxy_protocol` may take, from the accept to its last byte:
+    /// 1 ms to [`MAX_TIMEOUT`], default 3 s; `None`: as long as `idle_timeout` allows, which
+    /// holds in any case.
+    pub proxy_timeout: Option<Duration>,
     /// Ends a connection that sends nothing for this long: 1 ms to
     /// [`MAX_TIMEOUT`]; `None`, the default: never.
     pub idle_timeout: Option<Duration>,
@@ -75,7 +79,7 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
-/// The shortest idle or send timeout. Both are kept in milliseconds, and a
+/// The shortest idle, send or proxy timeout. Idle times are in milliseconds, and a
 /// `TCP_USER_TIMEOUT` of 0 means the kernel's default (tcp(7)).
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
@@ -99,6 +103,7 @@ impl Default for Config {
             max_connections: 0,
             max_per_ip: 0,
             proxy_protocol: false,
+            proxy_timeout: Some(Duration::from_secs(3)),
             idle_timeout: None,
             send_timeout: Some(Duration::from_mins(1)),
             busy_poll: Duration::ZERO,
@@ -130,6 +135,7 @@ impl Config {
         for (name, timeout) in [
             ("idle_timeout", self.idle_timeout),
             ("send_timeout", self.send_timeout),
+            ("proxy_timeout", self.proxy_timeout),
         ] {
             if timeout.is_some_and(|timeout| timeout < MIN_TIMEOUT) {
                 return invalid(format!("{name} is under 1 ms; None turns it off"));
@@ -138,6 +144,7 @@ impl Config {
         for (name, timeout) in [
             ("idle_timeout", self.idle_timeout.unwrap_or_default()),
             ("send_timeout", self.send_timeout.unwrap_or_default()),
+            ("proxy_timeout", self.proxy_timeout.unwrap_or_default()),
             ("drain_timeout", self.drain_timeout),
             ("busy_poll", self.busy_poll),
         ] {
@@ -147,6 +154,24 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// What to warn of: valid settings that are hardly meant so.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = &'static str> {
+        let is_changed = self.proxy_timeout != Config::default().proxy_timeout;
+        let has_no_limit = self.proxy_timeout.is_none() && self.idle_timeout.is_none();
+        let warnings = [
+            (
+                self.proxy_protocol && has_no_limit,
+                "a PROXY header may take for ever: neither proxy-timeout nor idle-timeout is set",
+            ),
+            (
+                !self.proxy_protocol && is_changed,
+                "proxy-timeout has no effect without proxy-protocol",
+            ),
+        ];
+        let of = |(is_due, text): (bool, &'static str)| is_due.then_some(text);
+        warnings.into_iter().filter_map(of)
     }
 }
 
@@ -180,6 +205,8 @@ mod tests {
         assert_eq!(why, "idle_timeout is over 2000000 s");
         let why = refusal(|config| config.drain_timeout = too_long);
         assert_eq!(why, "drain_timeout is over 2000000 s");
+        let why = refusal(|config| config.proxy_timeout = Some(too_long));
+        assert_eq!(why, "proxy_timeout is over 2000000 s");
         let why = refusal(|config| config.prefix = vec![b'x'; MAX_PREFIX_LEN + 1]);
         assert_eq!(why, "prefix is over 1024 bytes");
         let why = refusal(|config| config.prefix = b"two\nlines".to_vec());
@@ -202,6 +229,8 @@ mod tests {
             assert_eq!(why, "idle_timeout is under 1 ms; None turns it off");
             let why = refusal(|config| config.send_timeout = Some(too_short));
             assert_eq!(why, "send_timeout is under 1 ms; None turns it off");
+            let why = refusal(|config| config.proxy_timeout = Some(too_short));
+            assert_eq!(why, "proxy_timeout is under 1 ms; None turns it off");
         }
     }
 }

@@ -12,11 +12,13 @@ use crate::net::tcp_info::TcpInfo;
 impl<S: Stream> Connection<S> {
     /// Ends the connection when the input that has arrived is echoed. With
     /// [`LocalClose::IdleTimeout`] the connection goes on if there is such input: its
-    /// event was late.
+    /// event was late. Only a shutdown takes the place of a close that has begun.
     pub fn begin_close(&mut self, reason: LocalClose) {
+        if self.local_close.is_some() && reason != LocalClose::Shutdown {
+            return;
+        }
         match self.state {
             State::AwaitingHeader => {}
-            State::Draining if !self.is_idle_close() => return,
             State::Open | State::Draining => self.state = State::Draining,
             State::Flushing | State::Lingering | State::Closing => return,
         }
@@ -74,7 +76,7 @@ impl<S: Stream> Connection<S> {
         Ok(())
     }
 
-    fn is_idle_close(&self) -> bool {
+    pub(super) fn is_idle_close(&self) -> bool {
         self.local_close == Some(LocalClose::IdleTimeout)
     }
 

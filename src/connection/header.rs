@@ -14,9 +14,8 @@ impl<S: Stream> Connection<S> {
         self.state = State::AwaitingHeader;
     }
 
-    /// Whether a header is awaited, and no close has begun.
     pub fn awaits_header(&self) -> bool {
-        self.state == State::AwaitingHeader && self.local_close.is_none()
+        self.state == State::AwaitingHeader
     }
 
     /// Reads more of the header. Peeks first, so that what follows the header stays in
@@ -32,6 +31,10 @@ impl<S: Stream> Connection<S> {
             ReadOutcome::Eof => return Ok(self.end_without_header(before)),
             ReadOutcome::WouldBlock => return Ok(self.wait_for_header()),
         }
+        self.last_activity = context.now;
+        if self.is_idle_close() {
+            self.local_close = None; // Its event was late.
+        }
         let header = self.decoder.header_mut();
         header.extend_from_slice(&space[..len]);
         let decoded = proxy_header::decode(header);
@@ -46,14 +49,13 @@ impl<S: Stream> Connection<S> {
             Ok(Some(header)) => self.peer = header.client.unwrap_or(self.peer),
             Err(e) => return Ok(self.reject(e)),
         }
-        self.begin_lines(context);
+        self.begin_lines();
         Ok(Outcome::Acquire)
     }
 
     /// Expects lines from now on. A shutdown goes on with those that have arrived.
-    fn begin_lines(&mut self, context: &Context) {
+    fn begin_lines(&mut self) {
         *self.decoder.header_mut() = Vec::new();
-        self.last_activity = context.now;
         if self.local_close == Some(LocalClose::Shutdown) {
             self.state = State::Draining;
             self.socket.expect_input();

@@ -133,11 +133,11 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Milliseconds since the last activity. Pending output is activity until it has
-    /// been sent; so are a header that is awaited and a close that has begun, which have
-    /// time limits of their own.
+    /// been sent; so is a close that has begun, which has a time limit of its own.
     pub fn idle_for(&mut self, now: Millis) -> u32 {
         let info = self.socket.tcp_info();
-        if !self.output.is_empty() || info.has_unsent || self.state != State::Open {
+        let closes = !matches!(self.state, State::AwaitingHeader | State::Open);
+        if !self.output.is_empty() || info.has_unsent || closes {
             self.last_activity = now;
         }
         let idle_for = millis_between(self.last_activity, now);

@@ -340,6 +340,41 @@ fn a_close_that_finds_a_complete_header_goes_on_with_it() {
     }
 }
 
+/// A part of the header was waiting: its event was late.
+#[test]
+fn an_idle_close_that_finds_a_part_of_a_header_goes_on_waiting() {
+    let (mut connection, mut context) = awaiting_header(&[&HEADER[..9], &HEADER[9..]]);
+    connection.begin_close(LocalClose::IdleTimeout);
+    context.now = 1000;
+    let (acquired, closed) = run_behind_proxy(&mut connection, &mut context, 1);
+    assert!(acquired == 0 && closed.is_none());
+    assert_eq!(connection.idle_for(1500), 500);
+    let (acquired, closed) = run_behind_proxy(&mut connection, &mut context, 6);
+    assert_eq!(
+        (acquired, closed.unwrap().to_string().as_str()),
+        (1, "peer")
+    );
+}
+
+#[test]
+fn only_a_shutdown_takes_the_place_of_a_close_that_has_begun() {
+    let timeout = LocalClose::ProxyHeader(proxy_header::HeaderError::Timeout);
+    let (idle, shutdown) = (LocalClose::IdleTimeout, LocalClose::Shutdown);
+    for (first, second, shown) in [
+        (timeout, idle, "proxy header (timeout)"),
+        (shutdown, idle, "shutdown"),
+        (shutdown, timeout, "shutdown"),
+        (timeout, shutdown, "shutdown"),
+        (idle, shutdown, "shutdown"),
+    ] {
+        let (mut connection, mut context) = awaiting_header(&[b""]);
+        connection.begin_close(first);
+        connection.begin_close(second);
+        let (_, closed) = run_behind_proxy(&mut connection, &mut context, 6);
+        assert_eq!(closed.unwrap().to_string(), shown);
+    }
+}
+
 #[test]
 fn a_close_without_a_complete_header_echoes_nothing() {
     let timeout = LocalClose::ProxyHeader(proxy_header::HeaderError::Timeout);

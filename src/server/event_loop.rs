@@ -176,7 +176,7 @@ impl Server {
         }
         self.context.open = self.connections.len();
         if self.proxy_protocol {
-            self.timers.arm_header(key, accepted_at);
+            self.timers.arm_header(key);
         } else {
             self.connections.begin(key);
         }
@@ -234,7 +234,7 @@ impl Server {
                 Timer::Linger(key, accepted_at) if self.is_current(key, accepted_at) => {
                     self.abort(key);
                 }
-                Timer::Header(key, accepted_at) => self.expire_header(key, accepted_at),
+                Timer::Header(key) => self.expire_header(key),
                 Timer::Idle(key) => self.expire_idle(key),
                 Timer::Leave => self.on_left(),
                 Timer::DrainTimeout if self.control.state.is_running() => {
@@ -255,10 +255,10 @@ impl Server {
     }
 
     /// Ends a connection that still awaits its PROXY header, unless the rest has arrived.
-    fn expire_header(&mut self, key: usize, accepted_at: Nanos) {
+    fn expire_header(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key)
-            && connection.accepted_at == accepted_at
             && connection.awaits_header()
+            && self.timers.check_header(key, connection.accepted_at)
         {
             connection.begin_close(LocalClose::ProxyHeader(HeaderError::Timeout));
             self.connections.schedule(key);

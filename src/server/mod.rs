@@ -15,7 +15,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use log::info;
+use log::{info, warn};
 use mio::{Events, Poll};
 
 use crate::config::{Config, MAX_PREFIX_LEN};
@@ -119,6 +119,9 @@ impl Server {
         let poll = Poll::new().map_err(loop_error)?;
         let control = Control::new(poll.registry()).map_err(loop_error)?;
         listeners.register(poll.registry()).map_err(loop_error)?;
+        for warning in config.warnings() {
+            warn!("{warning}");
+        }
         let max_connections = effective_max_connections(config.max_connections, listeners.len());
         Ok(Server {
             poll,
@@ -127,7 +130,7 @@ impl Server {
             shares_ports: config.reuse_port,
             limits: ConnectionLimits::new(max_connections, config.max_per_ip),
             connections: Connections::new(config.log_empty),
-            timers: Timers::new(config.idle_timeout),
+            timers: Timers::new(config.idle_timeout, config.proxy_timeout),
             context: Context {
                 input: InputBuffer::new(READ_BUFFER_LEN, MAX_PREPEND),
                 encoder: LineEncoder::new(config.packet_per_line, &config.prefix, MAX_ENCODED_PART),

@@ -1,4 +1,4 @@
-//! Timers: a heap of deadlines, and one idle timer per slot.
+//! Timers: a heap of deadlines, and one idle timer and one header timer per slot.
 //!
 //! The clock is read once per run of the loop while a timer is armed, and not at
 //! all while none is.
@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Millis, Nanos};
 use crate::connection::LINGER_TIMEOUT;
-use crate::connection::proxy_header::HEADER_TIMEOUT;
 
 /// How long accepting pauses for lack of resources, unless a close comes first.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -29,9 +28,8 @@ pub(crate) enum Timer {
     RetryAccept,
     /// The connection with this key and time of accept has lingered long enough.
     Linger(usize, Nanos),
-    /// The connection with this key and time of accept has had the time for its PROXY
-    /// header.
-    Header(usize, Nanos),
+    /// The connection with this key may have had the time for its PROXY header.
+    Header(usize),
     /// The connection with this key may have been idle for too long.
     Idle(usize),
     /// The handshakes that had begun had time to complete.
@@ -52,20 +50,42 @@ pub(crate) struct Timers {
     retry_accept_armed: bool,
     progress_armed: bool,
     idle_timeout: Option<Duration>,
-    /// By key: whether the idle timer is armed. There is one per slot. A reused slot
-    /// inherits it; at worst it fires early and is armed again.
-    idle_armed: Vec<bool>,
+    idle_armed: ArmedSlots,
+    header_timeout: Option<Duration>,
+    header_armed: ArmedSlots,
+}
+
+/// By key: whether the timer of a slot is armed. There is one per slot, however many
+/// connections come and go. A reused slot inherits it; at worst it fires early and is armed
+/// again.
+#[derive(Debug, Default)]
+struct ArmedSlots(Vec<bool>);
+
+impl ArmedSlots {
+    /// Notes that the timer of this slot is armed; whether it was not.
+    fn insert(&mut self, key: usize) -> bool {
+        if self.0.len() <= key {
+            self.0.resize(key + 1, false);
+        }
+        !std::mem::replace(&mut self.0[key], true)
+    }
+
+    fn remove(&mut self, key: usize) {
+        self.0[key] = false;
+    }
 }
 
 impl Timers {
-    pub fn new(idle_timeout: Option<Duration>) -> Timers {
+    pub fn new(idle_timeout: Option<Duration>, header_timeout: Option<Duration>) -> Timers {
         Timers {
             clock: Clock::start(),
             heap: BinaryHeap::new(),
             retry_accept_armed: false,
             progress_armed: false,
             idle_timeout,
-            idle_armed: Vec::new(),
+            idle_armed: ArmedSlots::default(),
+            header_timeout,
+            header_armed: ArmedSlots::default(),
         }
     }
 
@@ -95,13 +115,10 @@ impl Timers {
         let Reverse((_, timer)) = self.heap.pop()?;
         match timer {
             Timer::RetryAccept => self.retry_accept_armed = false,
-            Timer::Idle(key) => self.idle_armed[key] = false,
+            Timer::Idle(key) => self.idle_armed.remove(key),
+            Timer::Header(key) => self.header_armed.remove(key),
             Timer::Progress => self.progress_armed = false,
-            Timer::Linger(..)
-            | Timer::Header(..)
-            | Timer::Leave
-            | Timer::DrainTimeout
-            | Timer::Heartbeat => {}
+            Timer::Linger(..) | Timer::Leave | Timer::DrainTimeout | Timer::Heartbeat => {}
         }
         Some(timer)
     }
@@ -126,10 +143,6 @@ impl Timers {
         self.arm_after(LINGER_TIMEOUT, Timer::Linger(key, accepted_at));
     }
 
-    pub fn arm_header(&mut self, key: usize, accepted_at: Nanos) {
-        self.arm_after(HEADER_TIMEOUT, Timer::Header(key, accepted_at));
-    }
-
     pub fn arm_leave(&mut self, after: Duration) {
         self.arm_after(after, Timer::Leave);
     }
@@ -144,7 +157,7 @@ impl Timers {
     pub fn arm_idle(&mut self, key: usize) -> Millis {
         if let Some(timeout) = self.idle_timeout {
             self.clock.update();
-            self.arm_slot(key, timeout + RESOLUTION);
+            self.arm_idle_after(timeout + RESOLUTION, key);
         }
         self.clock.millis()
     }
@@ -157,16 +170,40 @@ impl Timers {
         };
         let idle_for = Duration::from_millis(idle_for.into());
         let left = (timeout + RESOLUTION).saturating_sub(idle_for);
-        self.arm_slot(key, if left.is_zero() { timeout } else { left });
+        self.arm_idle_after(if left.is_zero() { timeout } else { left }, key);
         left.is_zero()
     }
 
-    fn arm_slot(&mut self, key: usize, after: Duration) {
-        if self.idle_armed.len() <= key {
-            self.idle_armed.resize(key + 1, false);
-        }
-        if !std::mem::replace(&mut self.idle_armed[key], true) {
+    fn arm_idle_after(&mut self, after: Duration, key: usize) {
+        if self.idle_armed.insert(key) {
             self.arm_after(after, Timer::Idle(key));
+        }
+    }
+
+    /// Arms the header timer of a slot for a new connection, if there is a limit.
+    pub fn arm_header(&mut self, key: usize) {
+        if let Some(timeout) = self.header_timeout {
+            self.arm_header_after(timeout, key);
+        }
+    }
+
+    /// Whether a connection accepted then has had the time for its header. Arms the header
+    /// timer again if not.
+    pub fn check_header(&mut self, key: usize, accepted_at: Nanos) -> bool {
+        let Some(timeout) = self.header_timeout else {
+            return false;
+        };
+        let age = Duration::from_nanos(self.clock.nanos().saturating_sub(accepted_at));
+        let left = timeout.saturating_sub(age);
+        if !left.is_zero() {
+            self.arm_header_after(left, key);
+        }
+        left.is_zero()
+    }
+
+    fn arm_header_after(&mut self, after: Duration, key: usize) {
+        if self.header_armed.insert(key) {
+            self.arm_after(after, Timer::Header(key));
         }
     }
 
@@ -181,12 +218,12 @@ mod tests {
     use super::*;
 
     fn timers(idle_timeout: u64) -> Timers {
-        Timers::new(Some(Duration::from_millis(idle_timeout)))
+        Timers::new(Some(Duration::from_millis(idle_timeout)), None)
     }
 
     #[test]
     fn timers_expire_when_due_and_earliest_first() {
-        let mut timers = Timers::new(None);
+        let mut timers = Timers::new(None, None);
         assert_eq!(timers.next_timeout(), None);
         let start = timers.clock().now();
         let at = |secs| start + Duration::from_secs(secs);
@@ -213,6 +250,22 @@ mod tests {
         assert_eq!(timers.pop_expired(late), None);
         assert!(!timers.check_idle(3, 400));
         assert_eq!(timers.pop_expired(late), Some(Timer::Idle(3)));
+    }
+
+    #[test]
+    fn a_slot_has_one_header_timer_which_waits_for_the_connection_that_has_it_then() {
+        let mut timers = Timers::new(None, Some(Duration::from_secs(1000)));
+        for _ in 0..5 {
+            timers.arm_header(3);
+        }
+        let late = timers.clock().now() + Duration::from_secs(2000);
+        assert_eq!(timers.pop_expired(late), Some(Timer::Header(3)));
+        assert_eq!(timers.pop_expired(late), None);
+        assert!(!timers.check_header(3, 0), "1000 s are not over");
+        assert_eq!(timers.pop_expired(late), Some(Timer::Header(3)));
+        let mut timers = Timers::new(None, Some(Duration::from_nanos(1)));
+        assert!(timers.check_header(3, 0));
+        assert_eq!(timers.pop_expired(late), None);
     }
 
     #[test]

@@ -38,15 +38,27 @@ fn memory_is_bounded_and_given_back() {
     });
 }
 
-/// There is one idle timer per slot, which the next connection in the slot inherits. One
+/// There is one timer of each kind per slot, which the next connection in the slot inherits. One
 /// timer per connection, 50 bytes, would be half a MiB here.
 #[test]
 fn closed_connections_leave_no_timers_behind() {
-    let daemon = Daemon::start_with(&["--idle-timeout", "1000000"]);
-    let session = || echo(&daemon.connect(), b"hello\n");
+    assert_sessions_leave_nothing(&["--idle-timeout", "1000000"], b"");
+    assert_sessions_leave_nothing(
+        &["--proxy-protocol", "--proxy-timeout", "1000000"],
+        b"PROXY UNKNOWN\r\n",
+    );
+}
+
+fn assert_sessions_leave_nothing(args: &[&str], header: &[u8]) {
+    let daemon = Daemon::start_with(args);
+    let session = || {
+        let mut client = daemon.connect();
+        client.write_all(header).unwrap();
+        echo(&client, b"hello\n");
+    };
     (0..100).for_each(|_| session());
     let before = daemon.rss();
     (0..10_000).for_each(|_| session());
     let growth = daemon.rss().saturating_sub(before);
-    assert!(growth < MIB / 4, "{growth} bytes");
+    assert!(growth < MIB / 4, "{args:?}: {growth} bytes");
 }

@@ -106,17 +106,15 @@ fn versions_1_and_2_name_clients_of_both_families() {
 }
 
 #[test]
-fn tlvs_are_skipped_up_to_a_header_of_536_bytes() {
+fn tlvs_are_skipped_up_to_a_header_of_4096_bytes() {
     let daemon = start(&[]);
-    let tlv = [
-        &[0x04, 505_u16.to_be_bytes()[0], 505_u16.to_be_bytes()[1]][..],
-        &[b'\n'; 505],
-    ];
-    let header = v2_with_tlvs(&tlv.concat());
-    assert_eq!(header.len(), 536);
+    let value = [b'\n'; 4065];
+    let len = u16::try_from(value.len()).unwrap().to_be_bytes();
+    let header = v2_with_tlvs(&[&[0x04], &len[..], &value].concat());
+    assert_eq!(header.len(), 4096);
     closing_record_after(&daemon, &header, "192.0.2.2:258".parse().unwrap());
     let client = daemon.connect();
-    send(&client, &v2_with_tlvs(&[0; 509]));
+    send(&client, &v2_with_tlvs(&[0; 4069]));
     let record = rejected(&daemon, client);
     assert!(record.contains("proxy header (too long)"), "{record}");
 }
@@ -127,6 +125,7 @@ fn unknown_local_and_unix_headers_keep_the_real_peer() {
     for header in [
         b"PROXY UNKNOWN\r\n".to_vec(),
         b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(),
+        b"PROXY UNKNOWN all\rof\nthis\xff\r\r\n".to_vec(),
         v2(0x20, 0x00, b""),
         v2(0x21, 0x00, b""),
         v2(0x21, 0x31, &[b'/'; 216]),
@@ -209,6 +208,32 @@ fn what_is_no_header_is_closed_with_a_reason_of_its_own() {
     assert!(totals.contains("; closed 4 by proxy header"), "{totals}");
 }
 
+/// None of these is LOCAL, whatever its 13th byte is, and none names a client.
+#[test]
+fn what_only_resembles_a_header_is_malformed() {
+    let daemon = start(&[]);
+    for bytes in [
+        "PROXY HELLO! x\n",
+        "PROXY TCP4 1 2 3 4\r\n",
+        "PROXY UDP4 1 y\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 +80 443\r\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 00080 443\r\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 80 +443\r\n",
+        "PROXY UNKNOWNxyz\r\n",
+    ] {
+        let client = daemon.connect();
+        let local = client.local_addr().unwrap();
+        send(&client, bytes.as_bytes());
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&client), b"", "{bytes:?}");
+        let record = daemon.closing_record(local);
+        assert!(
+            record.contains("closed by proxy header (malformed)"),
+            "{bytes:?}: {record}"
+        );
+    }
+}
+
 #[test]
 fn connections_without_a_header_cost_one_warning_per_second() {
     const CLIENTS: usize = 300;
@@ -237,6 +262,55 @@ fn a_header_that_takes_too_long_closes_the_connection() {
         );
     }
     echo(&other, b"still here\n");
+}
+
+/// As behind a balancer that sends the header with the client's first bytes. The other
+/// daemon's client shows that the default time is over.
+#[test]
+fn without_a_proxy_timeout_a_header_may_come_with_the_first_line_whenever_that_is() {
+    let (daemon, with_default) = (start(&["--proxy-timeout", "0"]), start(&[]));
+    let client = daemon.connect();
+    let record = rejected(&with_default, with_default.connect());
+    assert!(record.contains("proxy header (timeout)"), "{record}");
+    send(&client, &[V1, b"hello\n"].concat());
+    assert_eq!(read_exactly(&client, 6), b"hello\n");
+}
+
+#[test]
+fn a_proxy_timeout_is_as_long_as_the_option_says() {
+    let [short, long] = ["1", "60"].map(|secs| start(&["--proxy-timeout", secs]));
+    let waiting = long.connect();
+    let record = rejected(&short, short.connect());
+    assert!(record.contains("proxy header (timeout)"), "{record}");
+    send(&waiting, V1);
+    echo(&waiting, b"still here\n");
+}
+
+#[test]
+fn the_idle_timeout_holds_while_a_header_is_awaited() {
+    for proxy_timeout in ["0", "1000"] {
+        let daemon = start(&["--proxy-timeout", proxy_timeout, "--idle-timeout", "1"]);
+        let (silent, partial) = (daemon.connect(), daemon.connect());
+        send(&partial, &V1[..10]);
+        for (client, bytes) in [(silent, "0/0 bytes"), (partial, "10/0 bytes")] {
+            let record = rejected(&daemon, client);
+            let expected = format!("closed by idle timeout: 0 lines, {bytes}, ");
+            assert!(record.contains(&expected), "{record}");
+        }
+        assert_eq!(warnings(&daemon.stop()), Vec::<&String>::new());
+    }
+}
+
+#[test]
+fn a_header_without_any_limit_and_a_timeout_without_headers_are_warnings() {
+    let first_warning = |daemon: Daemon| warnings(&daemon.stop()).first().copied().cloned();
+    let warning = first_warning(start(&["--proxy-timeout", "0"])).unwrap();
+    let text = "a PROXY header may take for ever: neither proxy-timeout nor idle-timeout is set";
+    assert!(warning.ends_with(text), "{warning}");
+    let warning = first_warning(Daemon::start_with(&["--proxy-timeout", "0"])).unwrap();
+    let text = "proxy-timeout has no effect without proxy-protocol";
+    assert!(warning.ends_with(text), "{warning}");
+    assert_eq!(first_warning(start(&["--proxy-timeout", "30"])), None);
 }
 
 /// The rest of the header arrived in time; its event and the timer come together.

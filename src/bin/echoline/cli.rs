@@ -24,8 +24,8 @@ Environment:
   ECHOLINE_PREFIX, ECHOLINE_MAX_LINE,
   ECHOLINE_MAX_CONNECTIONS, ECHOLINE_MAX_PER_IP, ECHOLINE_IDLE_TIMEOUT,
   ECHOLINE_SEND_TIMEOUT, ECHOLINE_DRAIN_TIMEOUT, ECHOLINE_BUSY_POLL,
-  ECHOLINE_PROXY_PROTOCOL, ECHOLINE_METRICS, ECHOLINE_NO_LOG_EMPTY,
-  ECHOLINE_VERBOSE, ECHOLINE_QUIET
+  ECHOLINE_PROXY_PROTOCOL, ECHOLINE_PROXY_TIMEOUT, ECHOLINE_METRICS,
+  ECHOLINE_NO_LOG_EMPTY, ECHOLINE_VERBOSE, ECHOLINE_QUIET
            options that the command line leaves out; switches take 1 or 0,
            ECHOLINE_LISTEN several addresses with commas between them
   RUST_LOG=<off|error|warn|info|debug|trace>
@@ -104,6 +104,11 @@ pub struct Cli {
     /// Expect a PROXY protocol header, which names the client, on each connection
     #[arg(long)]
     proxy_protocol: bool,
+
+    /// How long a PROXY protocol header may take; 0: only the idle timeout
+    #[arg(long, default_value_t = 3, allow_negative_numbers = true)]
+    #[arg(value_name = "SECS", value_parser = timeout())]
+    proxy_timeout: u64,
 
     /// Close a connection that sends nothing for this long; 0: never
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
@@ -200,6 +205,7 @@ impl Cli {
         let unless_zero = |secs| (secs > 0).then(|| Duration::from_secs(secs));
         config.idle_timeout = unless_zero(self.idle_timeout);
         config.send_timeout = unless_zero(self.send_timeout);
+        config.proxy_timeout = unless_zero(self.proxy_timeout);
         config.busy_poll = Duration::from_micros(self.busy_poll.into());
         config.log_empty = !self.no_log_empty;
         config.drain_timeout = Duration::from_secs(self.drain_timeout);
