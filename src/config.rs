@@ -74,9 +74,10 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
-/// The shortest idle or send timeout. Both are kept in milliseconds, and a
-/// `TCP_USER_TIMEOUT` of 0 means the kernel's default (tcp(7)).
-const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// The shortest idle or send timeout, and the shortest time between heartbeats. The first
+/// two are kept in milliseconds, and a `TCP_USER_TIMEOUT` of 0 means the kernel's default
+/// (tcp(7)); mio's poll rounds its timeout up to milliseconds.
+pub(crate) const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// The longest timeout: 2,000,000 s, some 23 days.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(2_000_000);
@@ -149,7 +150,7 @@ impl Config {
     }
 }
 
-fn invalid(what: String) -> io::Result<()> {
+pub(crate) fn invalid(what: String) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 

@@ -393,10 +393,22 @@ mod tests {
 
     #[test]
     fn handshakes_move_from_linux_5_14_on() {
-        for release in ["5.14.0", "5.14.0-362.el9.x86_64\n", "5.15", "6.1.0-18-amd64", "10.0.1"] {
+        for release in [
+            "5.14.0",
+            "5.14.0-362.el9.x86_64\n",
+            "5.15",
+            "6.1.0-18-amd64",
+            "10.0.1",
+        ] {
             assert!(can_migrate(release), "{release}");
         }
-        for release in ["5.10.0-28-amd64\n", "5.13.19", "5.9.99", "4.18.0-513.el8", "2.6.32"] {
+        for release in [
+            "5.10.0-28-amd64\n",
+            "5.13.19",
+            "5.9.99",
+            "4.18.0-513.el8",
+            "2.6.32",
+        ] {
             assert!(!can_migrate(release), "{release}");
         }
         for release in ["", "\n", "6", "6.", "linux 6.1", "99999999999.1"] {

@@ -182,8 +182,10 @@ impl Server {
     /// # Errors
     ///
     /// If polling fails, which no peer can cause; or if the server is asked to stop
-    /// again while it is stopping, with the number of connections aborted.
+    /// again while it is stopping, with the number of connections aborted. Before it
+    /// serves: if the [observer](Observer::heartbeat_interval)'s interval is out of range.
     pub fn run(mut self) -> io::Result<Totals> {
+        self.check_observer()?;
         self.control.start();
         for addr in self.listeners.addrs() {
             info!("listening on {addr}");

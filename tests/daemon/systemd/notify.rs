@@ -140,6 +140,15 @@ fn the_loop_feeds_the_watchdog_and_a_stopped_loop_does_not() {
 }
 
 #[test]
+fn a_watchdog_of_any_length_lets_the_daemon_start() {
+    let notify = NotifySocket::new();
+    for usec in ["1", "18446744073709551614"] {
+        let daemon = Daemon::spawn(notify.command().env("WATCHDOG_USEC", usec));
+        echo(&daemon.connect(), b"hello\n");
+    }
+}
+
+#[test]
 fn the_watchdog_of_another_process_is_not_fed() {
     let notify = NotifySocket::new();
     let mut command = notify.command();
