@@ -159,8 +159,8 @@ impl Server {
 
     /// Lets SIGINT, SIGTERM and SIGHUP stop the server, and SIGUSR1 log its totals.
     ///
-    /// The handlers belong to the process, so an embedder may do without. A SIGHUP
-    /// that is ignored stays ignored (nohup).
+    /// The handlers belong to the process, so an embedder may do without. The signals are
+    /// unblocked in the calling thread. A SIGHUP that is ignored stays ignored (nohup).
     ///
     /// # Errors
     ///
