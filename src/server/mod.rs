@@ -171,6 +171,13 @@ impl Server {
             .map_err(|e| with_context(&e, format_args!("cannot handle signals")))
     }
 
+    /// Has a SIGHUP logged, and otherwise ignored, if signals are
+    /// [handled](Server::handle_signals). A service manager and its tools send it to have a
+    /// service read its settings again (daemon(7)), and there are none to read.
+    pub fn ignore_sighup(&mut self) {
+        self.control.ignores_sighup = true;
+    }
+
     /// Serves until a [`Handle`] or a signal stops the server; blocks the calling
     /// thread in `poll` while nothing happens.
     ///

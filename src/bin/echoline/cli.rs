@@ -16,7 +16,7 @@ use crate::ping::options::Options;
 const AFTER_HELP: &str = "\
 Signals:
   SIGINT, SIGTERM, SIGHUP  stop cleanly; a second one stops at once
-                           (SIGHUP stays ignored under nohup)
+                           (SIGHUP is ignored under nohup and systemd)
   SIGUSR1                  log the totals, at every log level
 
 Environment:

@@ -73,6 +73,9 @@ fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
         Server::from_listeners(&config, inherited)?
     };
     server.handle_signals()?;
+    if systemd::runs_as_service() {
+        server.ignore_sighup();
+    }
     if let Some(service_manager) = service_manager {
         server.set_observer(Box::new(service_manager));
     }

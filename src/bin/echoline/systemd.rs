@@ -39,6 +39,11 @@ pub fn inherited_listeners() -> io::Result<Vec<TcpListener>> {
     Ok(listeners.collect())
 }
 
+/// Whether a service manager has started the daemon and waits for what it tells.
+pub fn runs_as_service() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Tells the service manager what the server does (`sd_notify(3)`).
 pub struct ServiceManager {
     socket: UnixDatagram,
