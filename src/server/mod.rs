@@ -190,9 +190,11 @@ impl Server {
     ///
     /// If polling fails, which no peer can cause; or if the server is asked to stop
     /// again while it is stopping, with the number of connections aborted. Before it
-    /// serves: if the [observer](Observer::heartbeat_interval)'s interval is out of range.
+    /// serves: if the [observer](Observer::heartbeat_interval)'s interval is out of range,
+    /// or no file descriptor is free for a connection.
     pub fn run(mut self) -> io::Result<Totals> {
         self.check_observer()?;
+        self.listeners.check_descriptors()?;
         self.control.start();
         for addr in self.listeners.addrs() {
             info!("listening on {addr}");
