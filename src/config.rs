@@ -79,9 +79,10 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
-/// The shortest idle, send or proxy timeout. Idle times are in milliseconds, and a
-/// `TCP_USER_TIMEOUT` of 0 means the kernel's default (tcp(7)).
-const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// The shortest idle, send or proxy timeout, and the shortest time between heartbeats. Idle
+/// times are in milliseconds, and a `TCP_USER_TIMEOUT` of 0 means the kernel's default
+/// (tcp(7)); mio's poll rounds its timeout up to milliseconds.
+pub(crate) const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// The longest timeout: 2,000,000 s, some 23 days.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(2_000_000);
@@ -175,7 +176,7 @@ impl Config {
     }
 }
 
-fn invalid(what: String) -> io::Result<()> {
+pub(crate) fn invalid(what: String) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 

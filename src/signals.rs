@@ -1,6 +1,8 @@
 //! Signals as an event source.
 
 use std::io;
+use std::mem;
+use std::ptr;
 
 use mio::{Interest, Registry, Token};
 use signal_hook_mio::v1_0::Signals as Source;
@@ -10,11 +12,14 @@ use signal_hook_mio::v1_0::Signals as Source;
 pub(crate) struct Signals(Source);
 
 impl Signals {
-    /// Installs handlers for `signals`.
+    /// Installs handlers for `signals`, and unblocks these in the calling thread. The
+    /// parent may have blocked them for its own use, as programs do that wait in
+    /// sigwait(3) or signalfd(2), and a child inherits the mask (signal(7)).
     ///
     /// # Errors
     ///
-    /// If a handler cannot be installed, or `registry` does not take the source.
+    /// If a handler cannot be installed, if `registry` does not take the source, or if a
+    /// signal cannot be unblocked.
     pub fn register(
         signals: &[libc::c_int],
         registry: &Registry,
@@ -22,11 +27,31 @@ impl Signals {
     ) -> io::Result<Signals> {
         let mut source = Source::new(signals)?;
         registry.register(&mut source, token, Interest::READABLE)?;
+        unblock(signals)?;
         Ok(Signals(source))
     }
 
     /// Takes the signals that have come, each once.
     pub fn take(&mut self) -> impl Iterator<Item = libc::c_int> {
         self.0.pending()
+    }
+}
+
+/// Takes `signals` from the calling thread's mask. Those that are pending come now.
+fn unblock(signals: &[libc::c_int]) -> io::Result<()> {
+    // SAFETY: a signal set is plain data, of which zeroed memory is a valid value, and
+    // sigemptyset initializes it before its use. The calls write nothing else.
+    #[allow(unsafe_code)]
+    let errno = unsafe {
+        let mut set: libc::sigset_t = mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for &signal in signals {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut())
+    };
+    match errno {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
     }
 }

@@ -211,3 +211,33 @@ fn the_loop_cannot_ask_itself() {
     server.run().unwrap();
     assert_eq!(receiver.recv().unwrap(), ErrorKind::Deadlock);
 }
+
+/// Asks for a heartbeat.
+struct Heart(Duration);
+
+impl Observer for Heart {
+    fn heartbeat_interval(&self) -> Option<Duration> {
+        Some(self.0)
+    }
+}
+
+/// One that is due at once would keep the loop busy, and no clock shows the end of the
+/// longest.
+#[test]
+fn heartbeat_intervals_that_cannot_be_kept_are_errors() {
+    for interval in [Duration::ZERO, Duration::from_micros(999), Duration::MAX] {
+        let mut server = Server::bind(&config()).unwrap();
+        server.set_observer(Box::new(Heart(interval)));
+        server.handle().shutdown().unwrap();
+        let error = server.run().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let message = "heartbeat_interval is not in 1 ms..=2000000 s; None turns it off";
+        assert_eq!(error.to_string(), message);
+    }
+    for interval in [Duration::from_millis(1), echoline::MAX_TIMEOUT] {
+        let mut server = Server::bind(&config()).unwrap();
+        server.set_observer(Box::new(Heart(interval)));
+        server.handle().shutdown().unwrap();
+        server.run().unwrap();
+    }
+}

@@ -111,7 +111,8 @@ impl Client {
     }
 
     /// Lets SIGINT and SIGTERM stop the client as its deadline does; a second signal
-    /// stops it at once. The handlers belong to the process.
+    /// stops it at once. The handlers belong to the process, and the signals are unblocked
+    /// in the calling thread.
     ///
     /// # Errors
     ///

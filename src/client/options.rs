@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::config::MAX_TIMEOUT;
+
 /// What stands before the line in an echo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prefix {
@@ -24,13 +26,15 @@ pub struct Options {
     /// Lines per connection; `None`, the default: no limit.
     pub count: Option<u64>,
     /// Time between two bursts, which is prolonged until the echoes of the first have
-    /// come; default 1 s.
+    /// come; up to [`MAX_TIMEOUT`](crate::MAX_TIMEOUT), default 1 s.
     pub interval: Duration,
     /// Lines per burst, sent with one write; at least 1, the default.
     pub burst: u64,
-    /// How long an echo, a connect and the server's FIN may take; default 2 s.
+    /// How long an echo, a connect and the server's FIN may take; up to
+    /// [`MAX_TIMEOUT`](crate::MAX_TIMEOUT), default 2 s.
     pub timeout: Duration,
-    /// When to stop, counted from the connect; `None`, the default: never.
+    /// When to stop, counted from the connect: up to [`MAX_TIMEOUT`](crate::MAX_TIMEOUT);
+    /// `None`, the default: never.
     pub deadline: Option<Duration>,
     /// Whether to half-close after the last line, before its echo has come.
     pub half_close: bool,
@@ -78,6 +82,34 @@ impl Options {
         if self.timeout.is_zero() {
             return invalid("timeout is 0");
         }
+        let deadline = self.deadline.unwrap_or_default();
+        if [self.interval, self.timeout, deadline]
+            .iter()
+            .any(|time| *time > MAX_TIMEOUT)
+        {
+            return invalid("interval, timeout or deadline is over 2000000 s");
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_no_clock_would_reach_are_refused() {
+        let changes: [fn(&mut Options); 3] = [
+            |options| options.interval = Duration::MAX,
+            |options| options.timeout = Duration::MAX,
+            |options| options.deadline = Some(Duration::MAX),
+        ];
+        for change in changes {
+            let mut options = Options::default();
+            change(&mut options);
+            let error = options.validate().unwrap_err();
+            let message = "interval, timeout or deadline is over 2000000 s";
+            assert_eq!(error.to_string(), message);
+        }
     }
 }

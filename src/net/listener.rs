@@ -272,10 +272,21 @@ impl AsFd for Listener {
 }
 
 /// Whether Linux moves handshakes, and connections that have not been accepted, to
-/// another socket with the same port when a listener is closed (`net.ipv4.tcp_migrate_req`,
-/// Linux 5.14). False if the setting cannot be read.
+/// another socket with the same port when a listener is closed
+/// (`net.ipv4.tcp_migrate_req`). False if the setting or the kernel's release cannot be
+/// read.
 pub(crate) fn migrates_handshakes() -> bool {
-    std::fs::read("/proc/sys/net/ipv4/tcp_migrate_req").is_ok_and(|value| value == b"1\n")
+    let read = |name| std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
+    let (setting, release) = (read("net/ipv4/tcp_migrate_req"), read("kernel/osrelease"));
+    setting == "1\n" && can_migrate(&release)
+}
+
+/// Whether a kernel of this release, as uname(2) has it, can move handshakes: Linux 5.14
+/// and later. Debian's 5.10 has the setting without the code.
+fn can_migrate(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next()?.parse::<u32>().ok();
+    matches!((next(), next()), (Some(major), Some(minor)) if (major, minor) >= (5, 14))
 }
 
 /// Whether an error of accept(2) belongs to the connection that was to be accepted:
@@ -367,6 +378,31 @@ mod tests {
         for left in [true, false] {
             listener.accept().unwrap();
             assert_eq!(listener.has_pending(), left);
+        }
+    }
+
+    #[test]
+    fn handshakes_move_from_linux_5_14_on() {
+        for release in [
+            "5.14.0",
+            "5.14.0-362.el9.x86_64\n",
+            "5.15",
+            "6.1.0-18-amd64",
+            "10.0.1",
+        ] {
+            assert!(can_migrate(release), "{release}");
+        }
+        for release in [
+            "5.10.0-28-amd64\n",
+            "5.13.19",
+            "5.9.99",
+            "4.18.0-513.el8",
+            "2.6.32",
+        ] {
+            assert!(!can_migrate(release), "{release}");
+        }
+        for release in ["", "\n", "6", "6.", "linux 6.1", "99999999999.1"] {
+            assert!(!can_migrate(release), "{release}");
         }
     }
 

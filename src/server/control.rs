@@ -6,6 +6,7 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
+use log::info;
 use mio::{Registry, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::low_level::signal_name;
@@ -144,6 +145,8 @@ pub(crate) struct Control {
     pub state: State,
     shared: Arc<Shared>,
     signals: Option<Signals>,
+    /// A SIGHUP is logged and has no other effect.
+    pub ignores_sighup: bool,
     /// An event of the signals has come since the last commands.
     signalled: bool,
     /// An event of the waker or of the signals has come since the last commands.
@@ -163,6 +166,7 @@ impl Control {
                 answered: Condvar::new(),
             }),
             signals: None,
+            ignores_sighup: false,
             signalled: false,
             notified: false,
         })
@@ -232,6 +236,7 @@ impl Control {
         for signal in signals.flat_map(Signals::take) {
             match signal {
                 SIGUSR1 => log_totals = true,
+                SIGHUP if self.ignores_sighup => info!("SIGHUP: ignored"),
                 _ => shutdown = shutdown.or(Some(signal_name(signal).unwrap_or("signal"))),
             }
         }

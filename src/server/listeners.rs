@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use mio::Registry;
@@ -128,6 +128,15 @@ impl Listeners {
             listener.register(registry, Source::Listener(i).into())?;
         }
         Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// If no file descriptor is free for a connection, as accept(2) would find.
+    pub fn check_descriptors(&self) -> io::Result<()> {
+        let copy = self.all[0].as_fd().try_clone_to_owned();
+        let no_accept = |e| with_context(&e, format_args!("cannot accept connections"));
+        copy.map(drop).map_err(no_accept)
     }
 
     /// Whether the backlogs outlive the server.

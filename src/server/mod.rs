@@ -162,8 +162,8 @@ impl Server {
 
     /// Lets SIGINT, SIGTERM and SIGHUP stop the server, and SIGUSR1 log its totals.
     ///
-    /// The handlers belong to the process, so an embedder may do without. A SIGHUP
-    /// that is ignored stays ignored (nohup).
+    /// The handlers belong to the process, so an embedder may do without. The signals are
+    /// unblocked in the calling thread. A SIGHUP that is ignored stays ignored (nohup).
     ///
     /// # Errors
     ///
@@ -172,6 +172,13 @@ impl Server {
         self.control
             .handle_signals(self.poll.registry())
             .map_err(|e| with_context(&e, format_args!("cannot handle signals")))
+    }
+
+    /// Has a SIGHUP logged, and otherwise ignored, if signals are
+    /// [handled](Server::handle_signals). A service manager and its tools send it to have a
+    /// service read its settings again (daemon(7)), and there are none to read.
+    pub fn ignore_sighup(&mut self) {
+        self.control.ignores_sighup = true;
     }
 
     /// Serves until a [`Handle`] or a signal stops the server; blocks the calling
@@ -185,8 +192,12 @@ impl Server {
     /// # Errors
     ///
     /// If polling fails, which no peer can cause; or if the server is asked to stop
-    /// again while it is stopping, with the number of connections aborted.
+    /// again while it is stopping, with the number of connections aborted. Before it
+    /// serves: if the [observer](Observer::heartbeat_interval)'s interval is out of range,
+    /// or no file descriptor is free for a connection.
     pub fn run(mut self) -> io::Result<Totals> {
+        self.check_observer()?;
+        self.listeners.check_descriptors()?;
         self.control.start();
         for addr in self.listeners.addrs() {
             info!("listening on {addr}");

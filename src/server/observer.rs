@@ -1,8 +1,10 @@
 //! What the loop tells an observer, such as the client of a service manager.
 
+use std::io;
 use std::mem;
 use std::time::Duration;
 
+use crate::config::{MAX_TIMEOUT, MIN_TIMEOUT, invalid};
 use crate::server::Server;
 use crate::stats::Totals;
 
@@ -27,8 +29,9 @@ pub trait Observer: Send {
         let _ = totals;
     }
 
-    /// How often the loop calls [`heartbeat`](Observer::heartbeat), asked once. `None`,
-    /// the default: never, so that an idle server makes no system call.
+    /// How often the loop calls [`heartbeat`](Observer::heartbeat), asked once: 1 ms to
+    /// [`MAX_TIMEOUT`](crate::MAX_TIMEOUT), or [`run`](Server::run) refuses it. `None`, the
+    /// default: never, so that an idle server makes no system call.
     fn heartbeat_interval(&self) -> Option<Duration> {
         None
     }
@@ -54,6 +57,22 @@ impl Server {
             told: (0, 0),
         });
         self.follows_activity = true;
+    }
+
+    /// # Errors
+    ///
+    /// `InvalidInput` if the observer asks for heartbeats more or less often than timers
+    /// can be armed.
+    pub(super) fn check_observer(&self) -> io::Result<()> {
+        match self.heartbeat_interval() {
+            Some(interval) if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&interval) => {
+                let longest = MAX_TIMEOUT.as_secs();
+                invalid(format!(
+                    "heartbeat_interval is not in 1 ms..={longest} s; None turns it off"
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn observe_listening(&mut self) {
@@ -93,9 +112,12 @@ impl Server {
     }
 
     fn arm_heartbeat(&mut self) {
-        let observed = self.observer.as_ref();
-        if let Some(interval) = observed.and_then(|observed| observed.heartbeat_interval) {
+        if let Some(interval) = self.heartbeat_interval() {
             self.timers.arm_heartbeat(interval);
         }
+    }
+
+    fn heartbeat_interval(&self) -> Option<Duration> {
+        self.observer.as_ref()?.heartbeat_interval
     }
 }

@@ -207,9 +207,12 @@ impl Timers {
         }
     }
 
+    /// A time that no clock will show is never due.
     fn arm_after(&mut self, after: Duration, timer: Timer) {
         self.clock.update();
-        self.heap.push(Reverse((self.clock.now() + after, timer)));
+        if let Some(at) = self.clock.now().checked_add(after) {
+            self.heap.push(Reverse((at, timer)));
+        }
     }
 }
 
@@ -237,6 +240,13 @@ mod tests {
         assert_eq!(timers.pop_expired(at(4)), Some(Timer::Linger(7, 9)));
         assert_eq!(timers.pop_expired(at(4)), Some(Timer::DrainTimeout));
         assert_eq!(timers.pop_expired(at(4)), None);
+    }
+
+    #[test]
+    fn a_timer_beyond_the_range_of_the_clock_is_never_due() {
+        let mut timers = Timers::new(None);
+        timers.arm_heartbeat(Duration::MAX);
+        assert_eq!(timers.next_timeout(), None);
     }
 
     #[test]

@@ -106,21 +106,6 @@ fn a_prefix_with_a_newline_or_over_1024_bytes_is_a_usage_error() {
 }
 
 #[test]
-fn a_rust_log_that_is_not_a_level_is_a_usage_error() {
-    for level in ["verbose", "echoline=debug", "3"] {
-        let mut command = Command::new(BINARY);
-        // With a valid level the error would be about the address.
-        command.args(["-l", "192.0.2.1:0"]).env("RUST_LOG", level);
-        let output = command.output().unwrap();
-        let why = format!(
-            "echoline: invalid value '{level}' for RUST_LOG: not one of off, error, warn, info, debug, trace\n"
-        );
-        assert_eq!(String::from_utf8(output.stderr).unwrap(), why);
-        assert_eq!(output.status.code(), Some(2));
-    }
-}
-
-#[test]
 fn unknown_and_conflicting_options_are_usage_errors() {
     let see = "(see echoline --help)";
     assert_fails(

@@ -1,10 +1,11 @@
 //! Limits on connections, addresses and file descriptors.
 
-use std::io::Write;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
 
 use crate::support::clients::{connect, connect_from, echo, read_exactly, read_to_end};
 use crate::support::daemon::{BINARY, Daemon};
+use crate::support::process::without_inherited_settings;
 
 fn warnings(log: &[String]) -> usize {
     log.iter().filter(|line| line.contains(" WARN ")).count()
@@ -86,6 +87,46 @@ fn a_warning_names_the_connections_that_the_descriptors_allow() {
     ));
     for client in &clients[..allowed] {
         echo(client, b"hello\n");
+    }
+}
+
+/// The first line that a child writes to stdout with `part`; `None` if it ends without.
+fn stdout_line(child: &mut Child, part: &str) -> Option<String> {
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = stdout.lines().map_while(Result::ok);
+    lines.find(|line| line.contains(part))
+}
+
+/// Starts the daemon under a limit. Returns whether it serves; if not, asserts that it has
+/// ended with a reason.
+fn serves_with_fd_limit(limit: usize, args: &str) -> bool {
+    let script = format!("ulimit -n {limit}; exec \"$0\" -l 127.0.0.1:0 {args}");
+    let mut command = Command::new("sh");
+    without_inherited_settings(command.args(["-c", &script, BINARY]));
+    let pipes = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.stdin(Stdio::null()).spawn().unwrap();
+    if let Some(record) = stdout_line(&mut child, "listening on") {
+        let addr = record.rsplit(' ').next().unwrap().parse().unwrap();
+        echo(&connect(addr), b"hello\n");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        return true;
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{limit}: {output:?}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let why = ": Too many open files (os error 24)\n";
+    assert!(stderr.starts_with("echoline: cannot "), "{limit}: {stderr}");
+    assert!(stderr.ends_with(why), "{limit}: {stderr}");
+    false
+}
+
+#[test]
+fn a_daemon_without_a_descriptor_for_a_connection_does_not_start() {
+    for args in ["", "--metrics 127.0.0.1:0"] {
+        let serves: Vec<_> = (5..15).map(|n| serves_with_fd_limit(n, args)).collect();
+        assert!(!serves[0] && serves[9], "{serves:?}");
+        assert!(serves.is_sorted(), "{serves:?}");
     }
 }
 

@@ -95,6 +95,22 @@ fn sighup_stays_ignored_under_nohup() {
     assert!(daemon.log().iter().all(|line| !line.contains("SIGHUP")));
 }
 
+/// The daemon of a parent that has blocked all signals, as programs do that wait for them
+/// in one place.
+#[test]
+fn signals_that_the_parent_has_blocked_work() {
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::HUP, "SIGHUP")] {
+        let mut command = Command::new("env");
+        let mut daemon =
+            Daemon::spawn(command.args(["--block-signal", BINARY, "-l", "127.0.0.1:0"]));
+        daemon.signal(Signal::USR1);
+        daemon.wait_for_record("totals: 0 connections");
+        daemon.signal(signal);
+        assert_eq!(daemon.wait_for_exit().code(), Some(0));
+        daemon.wait_for_record(&format!("{name}: stopping"));
+    }
+}
+
 #[test]
 fn a_sleeping_daemon_reacts_to_signals() {
     let mut daemon = Daemon::start();

@@ -11,12 +11,13 @@ use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
 use log::LevelFilter;
 
 use crate::environment;
+use crate::log_filter::LogFilter;
 use crate::ping::options::Options;
 
 const AFTER_HELP: &str = "\
 Signals:
   SIGINT, SIGTERM, SIGHUP  stop cleanly; a second one stops at once
-                           (SIGHUP stays ignored under nohup)
+                           (SIGHUP is ignored under nohup and systemd)
   SIGUSR1                  log the totals, at every log level
 
 Environment:
@@ -29,7 +30,8 @@ Environment:
            options that the command line leaves out; switches take 1 or 0,
            ECHOLINE_LISTEN several addresses with commas between them
   RUST_LOG=<off|error|warn|info|debug|trace>
-           overrides the log level
+           overrides the log level; so does echoline=LEVEL, with commas between
+           directives, and those for other crates are ignored
 
 Exit status: 0 after a clean stop, 1 if the server could not run or was ended by
 a second signal, 2 after a usage error.";
@@ -150,9 +152,9 @@ pub struct Cli {
     #[arg(skip)]
     listen_source: Option<ValueSource>,
 
-    /// The level of `RUST_LOG`, or else of the options.
-    #[arg(skip = LevelFilter::Info)]
-    pub log_level: LevelFilter,
+    /// The levels of `RUST_LOG`, or else of the options.
+    #[arg(skip = LogFilter::from(LevelFilter::Info))]
+    pub log_filter: LogFilter,
 
     /// Variables that look like options and are none.
     #[arg(skip)]
@@ -249,8 +251,8 @@ pub fn parse() -> Result<Cli, Exit> {
     }
     let listen_source = matches.value_source("listen");
     let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(|e| exit(&e))?;
-    let level = level_of_environment().map_err(Exit::UsageError)?;
-    cli.log_level = level.unwrap_or_else(|| cli.level_of_options());
+    let directives = env::var_os("RUST_LOG").unwrap_or_default();
+    cli.log_filter = LogFilter::from(cli.level_of_options()).with(&directives.to_string_lossy());
     cli.unknown_variables = unknown_variables;
     cli.listen_source = listen_source;
     if cli.shares_port_zero() {
@@ -280,18 +282,4 @@ fn usage_error(text: &str) -> Exit {
     let what = what.strip_prefix("error: ").unwrap_or(what);
     let what = what.replace('\n', "\\n");
     Exit::UsageError(format!("{what} (see echoline --help)"))
-}
-
-/// The level that `RUST_LOG` names; `None` if it is unset or empty.
-fn level_of_environment() -> Result<Option<LevelFilter>, String> {
-    let Some(value) = env::var_os("RUST_LOG").filter(|value| !value.is_empty()) else {
-        return Ok(None);
-    };
-    let level = value.to_str().and_then(|value| value.parse().ok());
-    level.map(Some).ok_or_else(|| {
-        format!(
-            "invalid value '{}' for RUST_LOG: not one of off, error, warn, info, debug, trace",
-            value.to_string_lossy().escape_debug()
-        )
-    })
 }

@@ -20,6 +20,8 @@ use rustix::stdio::dup2_stdout;
 use rustix::termios::ttyname;
 use simple_logger::SimpleLogger;
 
+use crate::log_filter::LogFilter;
+
 /// The target that records of this package are printed with, instead of the module
 /// path.
 const TARGET: &str = env!("CARGO_PKG_NAME");
@@ -37,7 +39,7 @@ struct NonBlockingLogger {
     inner: SimpleLogger,
     /// journald reads stdout.
     to_journal: bool,
-    level: LevelFilter,
+    filter: LogFilter,
     /// Records lost since the last one printed. A record that failed halfway,
     /// as on a full disk, may still leave stdout's buffer later.
     lost: AtomicU64,
@@ -45,7 +47,8 @@ struct NonBlockingLogger {
 
 impl Log for NonBlockingLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level || metadata.target() == TOTALS_TARGET
+        let target = metadata.target();
+        metadata.level() <= self.filter.level_of(target) || target == TOTALS_TARGET
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -130,8 +133,8 @@ fn unblock_terminal() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts logging at `level`. Totals that SIGUSR1 asks for are logged at any level.
-pub fn init(level: LevelFilter) {
+/// Starts logging what `filter` lets through. Totals that SIGUSR1 asks for are logged at any level.
+pub fn init(filter: &LogFilter) {
     // Without a name or the permission, the terminal stays as it is.
     let _ = unblock_terminal();
     let mut inner = SimpleLogger::new().with_colors(io::stdout().is_terminal());
@@ -142,11 +145,11 @@ pub fn init(level: LevelFilter) {
     let logger = NonBlockingLogger {
         inner,
         to_journal,
-        level,
+        filter: filter.clone(),
         lost: AtomicU64::new(0),
     };
     log::set_boxed_logger(Box::new(logger)).expect("no other logger is set");
-    log::set_max_level(level.max(LevelFilter::Info)); // Info is the level of totals.
+    log::set_max_level(filter.most_verbose().max(LevelFilter::Info)); // Info is the level of totals.
 
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {

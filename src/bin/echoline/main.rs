@@ -2,6 +2,7 @@
 
 mod cli;
 mod environment;
+mod log_filter;
 mod logger;
 #[cfg(test)]
 mod manual;
@@ -53,7 +54,13 @@ fn serve(cli: &Cli) -> io::Result<ExitCode> {
 }
 
 fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
-    logger::init(cli.log_level);
+    logger::init(&cli.log_filter);
+    for directive in &cli.log_filter.malformed {
+        let directive = directive.escape_debug();
+        log::warn!(
+            "RUST_LOG: '{directive}' is ignored: it is neither off, error, warn, info, debug or trace nor TARGET=LEVEL"
+        );
+    }
     for name in &cli.unknown_variables {
         let name = name.to_string_lossy();
         log::warn!("unknown environment variable {}", name.escape_debug());
@@ -73,6 +80,9 @@ fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
         Server::from_listeners(&config, inherited)?
     };
     server.handle_signals()?;
+    if systemd::runs_as_service() {
+        server.ignore_sighup();
+    }
     if let Some(service_manager) = service_manager {
         server.set_observer(Box::new(service_manager));
     }

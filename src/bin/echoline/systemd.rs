@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use echoline::{Observer, Totals};
+use echoline::{MAX_TIMEOUT, Observer, Totals};
 use sd_notify::NotifyState;
 
 /// The sockets of socket activation (`LISTEN_FDS`, `sd_listen_fds(3)`), if there are
@@ -37,6 +37,11 @@ pub fn inherited_listeners() -> io::Result<Vec<TcpListener>> {
         TcpListener::from(fd)
     });
     Ok(listeners.collect())
+}
+
+/// Whether a service manager has started the daemon and waits for what it tells.
+pub fn runs_as_service() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 /// Tells the service manager what the server does (`sd_notify(3)`).
@@ -108,9 +113,10 @@ impl Observer for ServiceManager {
         self.change_state(NotifyState::Stopping, totals);
     }
 
-    /// Half of the watchdog's time (`sd_watchdog_enabled(3)`).
+    /// Half of the watchdog's time (`sd_watchdog_enabled(3)`), as far as the loop takes it.
     fn heartbeat_interval(&self) -> Option<Duration> {
-        self.watchdog.map(|timeout| timeout / 2)
+        let half = self.watchdog? / 2;
+        Some(half.clamp(Duration::from_millis(1), MAX_TIMEOUT))
     }
 
     fn heartbeat(&mut self) {

@@ -1,6 +1,8 @@
 //! Which records are logged: `-q`, `-v`, `-vv` and `RUST_LOG`.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
@@ -66,6 +68,62 @@ fn rust_log_overrides_the_level() {
     let (child, addr) = spawn_on_free_port(&mut command);
     send_and_read_to_end(&connect(addr), b"hello\n");
     assert_eq!(kill_and_read_log(child), "");
+}
+
+/// Runs a daemon with `RUST_LOG` for one line; returns its log.
+fn log_with(rust_log: &OsStr) -> Vec<String> {
+    let mut command = Command::new(BINARY);
+    command
+        .args(["--listen", "127.0.0.1:0"])
+        .env("RUST_LOG", rust_log);
+    let daemon = Daemon::spawn(&mut command);
+    send_and_read_to_end(&daemon.connect(), b"hello\n");
+    daemon.stop()
+}
+
+/// Programs in Rust share this variable. Directives for others change nothing here.
+#[test]
+fn rust_log_may_have_directives_for_other_crates_and_for_this_one() {
+    for (rust_log, logs_messages) in [
+        ("info,hyper=warn", false),
+        ("hyper=trace", false),
+        ("debug,hyper=warn", true),
+        ("info,echoline=debug", true),
+        ("info,echoline::connection=debug", true),
+        ("debug,echoline=info", false),
+    ] {
+        let log = log_with(OsStr::new(rust_log));
+        let is_message = |line: &String| line.contains(" message: \"hello\"");
+        assert_eq!(log.iter().any(is_message), logs_messages, "{rust_log}");
+        assert!(log.iter().all(|line| !line.contains(" WARN ")), "{log:?}");
+    }
+}
+
+#[test]
+fn a_malformed_directive_in_rust_log_is_a_warning() {
+    for (rust_log, shown) in [
+        (&b"verbose"[..], "verbose"),
+        (b"info,echoline=loud", "echoline=loud"),
+        (b"3", "3"),
+        (b"\n\xff", "\u{fffd}"),
+    ] {
+        let log = log_with(OsStr::from_bytes(rust_log));
+        let warnings: Vec<_> = log.iter().filter(|line| line.contains(" WARN ")).collect();
+        let why = format!("RUST_LOG: '{shown}' is ignored: ");
+        assert!(warnings.len() == 1 && warnings[0].contains(&why), "{log:?}");
+    }
+}
+
+#[test]
+fn ping_takes_any_rust_log() {
+    let daemon = Daemon::start();
+    for rust_log in ["info,hyper=warn", "verbose"] {
+        let mut command = Command::new(BINARY);
+        command.args(["ping", "-c", "1", &daemon.addr.to_string()]);
+        let output = command.env("RUST_LOG", rust_log).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(output.stderr, b"");
+    }
 }
 
 /// The totals at the exit are an ordinary record, which these levels hide.

@@ -22,6 +22,17 @@ fn an_interrupt_prints_the_statistics() {
 }
 
 #[test]
+fn an_interrupt_that_the_parent_has_blocked_ends_ping() {
+    let daemon = Daemon::start();
+    let mut command = Command::new("env");
+    command.args(["--block-signal", BINARY, "ping", &daemon.addr.to_string()]);
+    let running = Ping::spawn_command(&mut command);
+    running.wait_for_output("line=1 time=");
+    running.interrupt();
+    running.wait_for_exit().assert_exits(0);
+}
+
+#[test]
 fn an_interrupt_ends_a_ping_that_sends_without_pause() {
     let daemon = Daemon::start();
     let running = Ping::spawn(daemon.addr, "-i 0 --connections 5");

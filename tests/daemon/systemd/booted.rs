@@ -46,6 +46,19 @@ fn the_service_is_ready_when_it_listens_shows_its_status_and_drains() {
 
 #[test]
 #[ignore = "needs systemd and root"]
+fn sighup_does_not_end_the_service() {
+    let systemd = Systemd::boot();
+    systemd.run("systemctl start echoline.service");
+    let client = systemd.connect("127.0.0.1:3000");
+    echo(&client, b"hello\n");
+    systemd.run("systemctl kill -s HUP echoline.service");
+    systemd.wait_for_record("SIGHUP: ignored");
+    echo(&client, b"still here\n");
+    assert_eq!(systemd.property("SubState"), "running");
+}
+
+#[test]
+#[ignore = "needs systemd and root"]
 fn the_journal_has_the_priorities_of_the_records() {
     let systemd = Systemd::boot();
     systemd.configure_command("/usr/bin/echoline -v --max-line 5");

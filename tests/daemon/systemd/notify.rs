@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::support::clients::{echo, read_to_end};
 use crate::support::daemon::{BINARY, Daemon};
-use crate::support::deadline::DEADLINE;
+use crate::support::deadline::{DEADLINE, wait_until};
 
 /// A notification socket in the abstract namespace.
 struct NotifySocket {
@@ -103,6 +103,30 @@ fn a_session_is_told_as_documented() {
 }
 
 #[test]
+fn sighup_is_logged_and_ignored_also_while_draining() {
+    let notify = NotifySocket::new();
+    let mut command = notify.command();
+    let mut daemon = Daemon::spawn(command.args(["--drain-timeout", "1000"]));
+    let client = daemon.connect();
+    for count in 1..=2 {
+        daemon.signal(Signal::HUP);
+        wait_until("the record", || ignored_hangups(&daemon) == count);
+        echo(&client, b"still here\n");
+    }
+    daemon.signal(Signal::TERM);
+    assert_eq!(read_to_end(&client), b"");
+    daemon.signal(Signal::HUP);
+    wait_until("the record", || ignored_hangups(&daemon) == 3);
+    drop(client);
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
+}
+
+fn ignored_hangups(daemon: &Daemon) -> usize {
+    let is_record = |line: &&String| line.ends_with(" INFO  [echoline] SIGHUP: ignored");
+    daemon.log().iter().filter(is_record).count()
+}
+
+#[test]
 fn the_status_is_sent_at_most_once_per_second() {
     let notify = NotifySocket::new();
     let daemon = notify.start();
@@ -137,6 +161,15 @@ fn the_loop_feeds_the_watchdog_and_a_stopped_loop_does_not() {
     daemon.signal(Signal::CONT);
     assert_eq!(notify.receive(), "WATCHDOG=1\n");
     echo(&daemon.connect(), b"hello\n");
+}
+
+#[test]
+fn a_watchdog_of_any_length_lets_the_daemon_start() {
+    let notify = NotifySocket::new();
+    for usec in ["1", "18446744073709551614"] {
+        let daemon = Daemon::spawn(notify.command().env("WATCHDOG_USEC", usec));
+        echo(&daemon.connect(), b"hello\n");
+    }
 }
 
 #[test]
