@@ -4,41 +4,41 @@ use std::io;
 
 use crate::connection::decoder::LineDecoder;
 use crate::connection::reason::{CloseReason, Closed, LocalClose};
-use crate::connection::{Connection, Context, Outcome, State};
+use crate::connection::state::{Input, State};
+use crate::connection::{Connection, Context, Outcome};
 use crate::net::socket::ReadOutcome;
 use crate::net::stream::Stream;
-use crate::net::tcp_info::TcpInfo;
 
 impl<S: Stream> Connection<S> {
     /// Ends the connection when the input that has arrived is echoed. With
     /// [`LocalClose::IdleTimeout`] the connection goes on if there is such input: its
     /// event was late. Only a shutdown takes the place of a close that has begun.
-    pub fn begin_close(&mut self, reason: LocalClose) {
-        if self.local_close.is_some() && reason != LocalClose::Shutdown {
-            return;
+    pub fn begin_close(&mut self, why: LocalClose) {
+        let next = self.state.begin_close(why);
+        if next != self.state {
+            self.state = next;
+            self.socket.expect_input();
         }
-        match self.state {
-            State::AwaitingHeader => {}
-            State::Open | State::Draining => self.state = State::Draining,
-            State::Flushing | State::Lingering | State::Closing => return,
-        }
-        self.local_close = Some(reason);
-        self.socket.expect_input();
     }
 
     /// The connection as closed now: by the server, if the server has stopped reading
     /// lines, else for `reason`.
     pub fn closed(&self, reason: CloseReason) -> Closed {
-        self.closed_with(reason, self.socket.tcp_info())
+        Closed {
+            reason: self.state.reason(reason),
+            segments: self.socket.tcp_info().segments,
+        }
     }
 
-    fn closed_with(&self, reason: CloseReason, info: TcpInfo) -> Closed {
-        let reads = matches!(self.state, State::AwaitingHeader | State::Draining);
-        let local_close = self.local_close.filter(|_| !reads);
-        Closed {
-            reason: local_close.map_or(reason, CloseReason::Local),
-            segments: info.segments,
-        }
+    /// The same for a failed socket. A peer that resets without a byte of a line, as the
+    /// health check of a load balancer, has finished: no echo is lost.
+    pub(super) fn failed(&self, e: io::Error) -> Closed {
+        let is_reset = e.kind() == io::ErrorKind::ConnectionReset;
+        self.closed(if is_reset && !self.has_received() {
+            CloseReason::Peer
+        } else {
+            e.into()
+        })
     }
 
     /// Enters the state that a read leads to.
@@ -53,52 +53,43 @@ impl<S: Stream> Connection<S> {
         too_long: bool,
         received: bool,
     ) -> io::Result<()> {
-        if too_long {
-            self.state = State::Flushing;
-            self.local_close = Some(LocalClose::LineLimit);
+        let (input, result) = match read {
+            ReadOutcome::WouldBlock => (Input::Drained, Ok(())),
+            ReadOutcome::BufferFull => (Input::More, Ok(())),
+            ReadOutcome::Eof => (Input::Finished, Ok(())),
+            ReadOutcome::Failed(e) => (Input::More, Err(e)),
+        };
+        self.state = self.state.after_read(input, received, too_long);
+        if !self.state.reads_lines() {
+            self.decoder = LineDecoder::default(); // A partial line is not echoed.
         }
-        match read {
-            ReadOutcome::Failed(e) => return Err(e),
-            ReadOutcome::Eof if !too_long => {
-                self.state = State::Flushing;
-                self.local_close = None;
-            }
-            _ if self.state == State::Draining && received && self.is_idle_close() => {
-                self.state = State::Open;
-                self.local_close = None;
-            }
-            ReadOutcome::WouldBlock if self.state == State::Draining => {
-                self.state = State::Flushing;
-                self.decoder = LineDecoder::default();
-            }
-            ReadOutcome::WouldBlock | ReadOutcome::BufferFull | ReadOutcome::Eof => {}
-        }
-        Ok(())
-    }
-
-    pub(super) fn is_idle_close(&self) -> bool {
-        self.local_close == Some(LocalClose::IdleTimeout)
+        result
     }
 
     /// Advances the close. No output is pending.
     #[cold]
     pub(super) fn advance_close(&mut self, context: &mut Context) -> io::Result<Outcome> {
         match self.state {
-            State::AwaitingHeader if self.socket.is_readable() => self.receive_header(context),
-            State::Draining => Ok(Outcome::Reschedule),
-            State::Flushing if self.local_close.is_some() => {
+            State::AwaitingHeader | State::DrainingHeader(_) if self.socket.is_readable() => {
+                self.receive_header(context)
+            }
+            State::Draining(_) => Ok(Outcome::Reschedule),
+            State::Flushing(Some(why)) => {
                 self.socket.shutdown_write()?;
-                self.state = State::Lingering;
+                self.state = self.state.after_fin();
                 // The drain timeout limits the lingering of a shutdown.
-                Ok(if self.local_close == Some(LocalClose::Shutdown) {
+                Ok(if why == LocalClose::Shutdown {
                     Outcome::Reschedule
                 } else {
                     Outcome::Linger
                 })
             }
-            State::Flushing | State::Closing => self.try_close(),
-            State::Lingering if self.socket.is_readable() => self.discard(context),
-            State::AwaitingHeader | State::Lingering | State::Open => Ok(Outcome::Wait),
+            State::Flushing(None) | State::Closing(_) => self.try_close(),
+            State::Lingering(_) if self.socket.is_readable() => self.discard(context),
+            State::AwaitingHeader
+            | State::DrainingHeader(_)
+            | State::Open
+            | State::Lingering(_) => Ok(Outcome::Wait),
         }
     }
 
@@ -118,7 +109,7 @@ impl<S: Stream> Connection<S> {
     /// everything, so that all segments are counted.
     fn try_close(&mut self) -> io::Result<Outcome> {
         let mut info = self.socket.tcp_info();
-        if info.has_unsent && self.state == State::Flushing {
+        if info.has_unsent && self.state.fin_follows() {
             // Either the last lines wait for our FIN (`MSG_MORE`), and both leave in
             // one segment now; or the peer's window is full, and the ACK of the FIN
             // will be an event.
@@ -126,15 +117,18 @@ impl<S: Stream> Connection<S> {
             info = self.socket.tcp_info();
         }
         if info.has_unsent {
-            self.state = State::Closing;
+            self.state = self.state.closing();
             return Ok(Outcome::Wait);
         }
-        if self.state == State::Closing {
+        if matches!(self.state, State::Closing(_)) {
             // An event tells that something has changed, not what. Not to be asked
             // earlier: `SO_ERROR` is also a soft error while the kernel still sends.
             self.socket.check()?;
         }
-        let closed = self.closed_with(CloseReason::Peer, info);
+        let closed = Closed {
+            reason: self.state.reason(CloseReason::Peer),
+            segments: info.segments,
+        };
         Ok(Outcome::Close(Box::new(closed)))
     }
 }

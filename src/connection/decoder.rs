@@ -80,11 +80,6 @@ impl LineDecoder {
         self.partial.len()
     }
 
-    /// Where to keep a header that comes before the first line until it is complete.
-    pub fn header_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.partial
-    }
-
     /// Decodes the next chunk, `len` bytes read to [`InputBuffer::space`]. A line may have
     /// `max_line` bytes, newline included. At `eof` an unterminated last line gets a
     /// newline, for which there must be space.

@@ -5,13 +5,14 @@
 mod close;
 pub(crate) mod decoder;
 pub(crate) mod encoder;
-mod header;
+pub(crate) mod header;
 pub(crate) mod message_log;
 pub(crate) mod output;
 pub(crate) mod proxy_header;
 pub(crate) mod reason;
 #[cfg(test)]
 mod script;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +30,10 @@ use crate::stats::{ConnectionStats, Traffic};
 
 use decoder::{InputBuffer, LineDecoder, count_lines};
 use encoder::LineEncoder;
+use header::PartialHeaders;
 use output::{OutputBuffer, Progress};
-use reason::{Closed, LocalClose};
+use reason::Closed;
+use state::State;
 
 /// How long input is discarded after our FIN. Closing a socket with unread input
 /// sends an RST, and an RST can destroy echoes that the peer has not read yet
@@ -47,31 +50,11 @@ pub(crate) struct Connection<S = TcpStream> {
     pub accepted_at: Nanos,
     last_activity: Millis,
     state: State,
-    /// The reason, once the server has begun to end the connection.
-    local_close: Option<LocalClose>,
-    /// It counts against the limit of its address.
-    pub acquired: bool,
+    /// Its peer is known, and its place under the limit of its address is taken.
+    pub admitted: bool,
     decoder: LineDecoder,
     output: OutputBuffer,
     traffic: Traffic,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Lines come in and go out.
-    Open,
-    /// As `Open`, until the input that has arrived is drained; then the server ends
-    /// the connection.
-    Draining,
-    /// No more lines are read. Pending output goes out, then our FIN.
-    Flushing,
-    /// Our FIN is out. Input is discarded until the peer's FIN.
-    Lingering,
-    /// Both FINs are out or on their way, and the kernel still sends.
-    Closing,
-    /// A PROXY header comes in, before `Open`. Not the first variant: so, a line costs one
-    /// instruction less (callgrind).
-    AwaitingHeader,
 }
 
 /// What the server does next with a connection.
@@ -83,8 +66,8 @@ pub(crate) enum Outcome {
     Reschedule,
     /// Run it again to discard input, and close it after [`LINGER_TIMEOUT`].
     Linger,
-    /// Acquire its place under the limit of its address, which is known now, and run it.
-    Acquire,
+    /// Admit it, as its peer is known now, and run it; or refuse it.
+    Admit,
     /// Remove it.
     Close(Box<Closed>),
 }
@@ -94,6 +77,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Context {
     /// Reads go here. No connection keeps bytes in it between runs.
     pub input: InputBuffer,
+    /// What has arrived of PROXY headers.
+    pub headers: PartialHeaders,
     /// How lines are sent. Keeps none of them between runs.
     pub encoder: LineEncoder,
     /// The longest line in bytes, newline included.
@@ -116,8 +101,7 @@ impl<S: Stream> Connection<S> {
             accepted_at,
             last_activity: now,
             state: State::Open,
-            local_close: None,
-            acquired: false,
+            admitted: false,
             decoder: LineDecoder::default(),
             output: OutputBuffer::default(),
             traffic: Traffic::default(),
@@ -128,7 +112,7 @@ impl<S: Stream> Connection<S> {
     pub fn run(&mut self, context: &mut Context) -> Outcome {
         match self.advance(context) {
             Ok(outcome) => outcome,
-            Err(e) => Outcome::Close(Box::new(self.closed(e.into()))),
+            Err(e) => Outcome::Close(Box::new(self.failed(e))),
         }
     }
 
@@ -136,8 +120,7 @@ impl<S: Stream> Connection<S> {
     /// been sent; so is a close that has begun, which has a time limit of its own.
     pub fn idle_for(&mut self, now: Millis) -> u32 {
         let info = self.socket.tcp_info();
-        let closes = !matches!(self.state, State::AwaitingHeader | State::Open);
-        if !self.output.is_empty() || info.has_unsent || closes {
+        if !self.output.is_empty() || info.has_unsent || self.state.is_ending() {
             self.last_activity = now;
         }
         let idle_for = millis_between(self.last_activity, now);
@@ -162,7 +145,7 @@ impl<S: Stream> Connection<S> {
     fn advance(&mut self, context: &mut Context) -> io::Result<Outcome> {
         let progress = if !self.output.is_empty() {
             self.flush(context)?
-        } else if self.reads_lines() && self.socket.is_readable() {
+        } else if self.state.reads_lines() && self.socket.is_readable() {
             self.echo(context)?
         } else {
             Progress::Done
@@ -188,7 +171,7 @@ impl<S: Stream> Connection<S> {
     #[cold]
     fn flush(&mut self, context: &mut Context) -> io::Result<Progress> {
         let sent = self.traffic.bytes_out;
-        let fin_follows = self.fin_follows();
+        let fin_follows = self.state.fin_follows();
         let progress = self.output.flush(
             &mut self.socket,
             fin_follows,
@@ -199,15 +182,6 @@ impl<S: Stream> Connection<S> {
             self.last_activity = context.now;
         }
         progress
-    }
-
-    fn reads_lines(&self) -> bool {
-        matches!(self.state, State::Open | State::Draining)
-    }
-
-    /// Whether our FIN is sent right after the output, and is to ride on its last segment.
-    fn fin_follows(&self) -> bool {
-        self.state == State::Flushing
     }
 
     /// Reads once and echoes the lines that this completed.
@@ -244,7 +218,7 @@ impl<S: Stream> Connection<S> {
             // segment with the beginning of the next.
             self.socket.cork();
         }
-        let fin_follows = self.fin_follows();
+        let fin_follows = self.state.fin_follows();
         self.output.write(
             &mut self.socket,
             decoded.lines,
@@ -257,7 +231,7 @@ impl<S: Stream> Connection<S> {
     /// Counts bytes received. Logs the connection at the first of them if it was
     /// not logged when it was accepted.
     fn count_received(&mut self, len: usize, context: &Context) {
-        if !self.has_received() && len > 0 && !context.log_empty && self.acquired {
+        if !self.has_received() && len > 0 && !context.log_empty && self.admitted {
             message_log::log_connected(self.peer, context.open);
         }
         self.traffic.bytes_in += len as u64;

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::connection::reason::CloseReason;
+use crate::connection::reason::{CloseReason, LocalClose};
 use crate::connection::script::{Read, Script, Write};
 use crate::net::socket::Readiness;
 
@@ -79,6 +79,7 @@ impl Case {
     fn context(&self) -> Context {
         Context {
             input: InputBuffer::new(self.max_prepend + self.buffer, self.max_prepend),
+            headers: PartialHeaders::default(),
             encoder: LineEncoder::new(self.segment_per_line, &self.prefix, self.max_part),
             max_line: self.max_line,
             now: 0,
@@ -261,22 +262,22 @@ fn run_behind_proxy(
     context: &mut Context,
     events: usize,
 ) -> (usize, Option<CloseReason>) {
-    let mut acquired = 0;
+    let mut admitted = 0;
     for _ in 0..events {
         make_readable(connection);
         loop {
             match connection.run(context) {
                 Outcome::Wait => break,
                 Outcome::Reschedule | Outcome::Linger => {}
-                Outcome::Acquire => {
-                    connection.acquired = true;
-                    acquired += 1;
+                Outcome::Admit => {
+                    connection.admitted = true;
+                    admitted += 1;
                 }
-                Outcome::Close(closed) => return (acquired, Some(closed.reason)),
+                Outcome::Close(closed) => return (admitted, Some(closed.reason)),
             }
         }
     }
-    (acquired, None)
+    (admitted, None)
 }
 
 fn awaiting_header(chunks: &[&[u8]]) -> (Connection<Script>, Context) {
@@ -297,12 +298,12 @@ fn a_header_cut_anywhere_names_the_client_and_the_lines_behind_it_are_echoed() {
         for second in first..=bytes.len() {
             let chunks = [&bytes[..first], &bytes[first..second], &bytes[second..]];
             let (mut connection, mut context) = awaiting_header(&chunks);
-            let (acquired, reason) = run_behind_proxy(&mut connection, &mut context, 12);
+            let (admitted, reason) = run_behind_proxy(&mut connection, &mut context, 12);
             assert!(
                 matches!(reason, Some(CloseReason::Peer)),
                 "{first} {second}"
             );
-            assert_eq!(acquired, 1);
+            assert_eq!(admitted, 1);
             assert_eq!(connection.peer, "192.0.2.1:56324".parse().unwrap());
             let script = connection.socket.stream_mut();
             assert_eq!(*script.echoed.borrow(), b"one\ntwo\n");
@@ -318,10 +319,10 @@ fn a_header_cut_anywhere_names_the_client_and_the_lines_behind_it_are_echoed() {
 fn a_header_that_ends_early_is_incomplete_and_none_at_all_is_no_fault() {
     for len in 0..HEADER.len() {
         let (mut connection, mut context) = awaiting_header(&[&HEADER[..len]]);
-        let (acquired, reason) = run_behind_proxy(&mut connection, &mut context, 4);
+        let (admitted, reason) = run_behind_proxy(&mut connection, &mut context, 4);
         let reason = reason.expect("closed").to_string();
         let expected = ["peer", "proxy header (incomplete)"][usize::from(len > 0)];
-        assert_eq!((acquired, reason.as_str()), (0, expected));
+        assert_eq!((admitted, reason.as_str()), (0, expected));
         assert_eq!(connection.traffic.bytes_in, len as u64);
     }
 }
@@ -334,8 +335,8 @@ fn a_close_that_finds_a_complete_header_goes_on_with_it() {
         let (mut connection, mut context) = awaiting_header(&[&[HEADER, b"one\n"].concat()]);
         context.input = InputBuffer::new(20, 5);
         connection.begin_close(reason);
-        let (acquired, closed) = run_behind_proxy(&mut connection, &mut context, 6);
-        assert_eq!((acquired, closed.unwrap().to_string().as_str()), (1, shown));
+        let (admitted, closed) = run_behind_proxy(&mut connection, &mut context, 6);
+        assert_eq!((admitted, closed.unwrap().to_string().as_str()), (1, shown));
         assert_eq!(*connection.socket.stream_mut().echoed.borrow(), b"one\n");
     }
 }
@@ -346,12 +347,12 @@ fn an_idle_close_that_finds_a_part_of_a_header_goes_on_waiting() {
     let (mut connection, mut context) = awaiting_header(&[&HEADER[..9], &HEADER[9..]]);
     connection.begin_close(LocalClose::IdleTimeout);
     context.now = 1000;
-    let (acquired, closed) = run_behind_proxy(&mut connection, &mut context, 1);
-    assert!(acquired == 0 && closed.is_none());
+    let (admitted, closed) = run_behind_proxy(&mut connection, &mut context, 1);
+    assert!(admitted == 0 && closed.is_none());
     assert_eq!(connection.idle_for(1500), 500);
-    let (acquired, closed) = run_behind_proxy(&mut connection, &mut context, 6);
+    let (admitted, closed) = run_behind_proxy(&mut connection, &mut context, 6);
     assert_eq!(
-        (acquired, closed.unwrap().to_string().as_str()),
+        (admitted, closed.unwrap().to_string().as_str()),
         (1, "peer")
     );
 }
@@ -384,8 +385,8 @@ fn a_close_without_a_complete_header_echoes_nothing() {
     ] {
         let (mut connection, mut context) = awaiting_header(&[&HEADER[..9], &HEADER[9..]]);
         connection.begin_close(reason);
-        let (acquired, closed) = run_behind_proxy(&mut connection, &mut context, 6);
-        assert_eq!((acquired, closed.unwrap().to_string().as_str()), (0, shown));
+        let (admitted, closed) = run_behind_proxy(&mut connection, &mut context, 6);
+        assert_eq!((admitted, closed.unwrap().to_string().as_str()), (0, shown));
         assert!(connection.socket.stream_mut().fin_sent.get());
     }
 }

@@ -29,6 +29,21 @@ const INITIAL_BYTES: usize = 136 * 1024;
 /// them in time, so it is small; it grows when more connections are scheduled.
 const INITIAL_RUN_QUEUE: usize = 1024;
 
+/// A connection and no other, past ones included: its slab key, and the nanosecond of its
+/// accept, as no two accepts have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConnectionId {
+    key: usize,
+    accepted_at: Nanos,
+}
+
+#[cfg(test)]
+impl ConnectionId {
+    pub fn of(key: usize, accepted_at: Nanos) -> ConnectionId {
+        ConnectionId { key, accepted_at }
+    }
+}
+
 /// The open connections of a server. A connection's slab key is its token.
 pub(crate) struct Connections {
     slab: Slab<Connection>,
@@ -73,6 +88,17 @@ impl Connections {
         self.slab.get_mut(key)
     }
 
+    /// The connection with this key, for later.
+    pub fn id(&self, key: usize) -> Option<ConnectionId> {
+        let accepted_at = self.slab.get(key)?.accepted_at;
+        Some(ConnectionId { key, accepted_at })
+    }
+
+    /// The key of a connection, if it is still open.
+    pub fn key(&self, id: ConnectionId) -> Option<usize> {
+        (self.id(id.key)? == id).then_some(id.key)
+    }
+
     /// The key that the next connection gets.
     pub fn vacant_key(&self) -> usize {
         self.slab.vacant_key()
@@ -103,7 +129,7 @@ impl Connections {
     pub fn begin(&mut self, key: usize) {
         let open = self.slab.len();
         let connection = &mut self.slab[key];
-        connection.acquired = true;
+        connection.admitted = true;
         self.totals.accepted += 1;
         if self.log_empty {
             log_connected(connection.peer, open);
@@ -124,14 +150,14 @@ impl Connections {
         now: Nanos,
     ) -> Option<SocketAddr> {
         let connection = self.take(registry, key);
-        let (peer, acquired) = (connection.peer, connection.acquired);
+        let (peer, admitted) = (connection.peer, connection.admitted);
         let is_empty = !connection.has_received();
         let stats = ConnectionStats {
             segments: closed.segments,
             ..connection.stats(now)
         };
         drop(connection);
-        self.totals.accepted += u64::from(!acquired); // The others are counted.
+        self.totals.accepted += u64::from(!admitted); // The others are counted.
         self.totals.add(&stats);
         self.totals.empty += u64::from(is_empty);
         closed.reason.count(&mut self.totals.closes);
@@ -146,7 +172,7 @@ impl Connections {
             Level::Info
         };
         log!(level, "{peer} closed by {}: {stats}", closed.reason);
-        acquired.then_some(peer)
+        admitted.then_some(peer)
     }
 
     /// Deregisters a connection and takes it out.

@@ -11,11 +11,11 @@ use mio::Events;
 use mio::event::Event;
 use mio::net::TcpStream;
 
-use crate::clock::Nanos;
 use crate::connection::proxy_header::HeaderError;
 use crate::connection::reason::{CloseReason, Closed, LocalClose};
 use crate::connection::{Connection, Outcome};
 use crate::server::Server;
+use crate::server::connections::ConnectionId;
 use crate::server::control::State;
 use crate::server::listeners::Accepted;
 use crate::server::timers::Timer;
@@ -126,14 +126,14 @@ impl Server {
                 self.arm_linger(key);
                 self.connections.schedule(key);
             }
-            Outcome::Acquire => self.acquire(key),
+            Outcome::Admit => self.admit(key),
             Outcome::Close(closed) => self.close(key, &closed),
         }
     }
 
     fn arm_linger(&mut self, key: usize) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            self.timers.arm_linger(key, connection.accepted_at);
+        if let Some(id) = self.connections.id(key) {
+            self.timers.arm_linger(id);
         }
     }
 
@@ -183,7 +183,7 @@ impl Server {
     }
 
     /// Lets a connection begin after its PROXY header, or refuses it.
-    fn acquire(&mut self, key: usize) {
+    fn admit(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -219,6 +219,7 @@ impl Server {
     pub(super) fn abort(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
             let closed = connection.closed(CloseReason::Local(LocalClose::Shutdown));
+            self.context.headers.forget(connection.accepted_at);
             self.close(key, &closed);
         }
     }
@@ -231,27 +232,25 @@ impl Server {
             };
             match timer {
                 Timer::RetryAccept => self.listeners.resume(),
-                Timer::Linger(key, accepted_at) if self.is_current(key, accepted_at) => {
-                    self.abort(key);
-                }
+                Timer::Linger(id) => self.expire_linger(id),
                 Timer::Header(key) => self.expire_header(key),
                 Timer::Idle(key) => self.expire_idle(key),
                 Timer::Leave => self.on_left(),
                 Timer::DrainTimeout if self.control.state.is_running() => {
                     self.control.state = State::Stopped;
                 }
-                // Closed since, or aborted in the same run.
-                Timer::Linger(..) | Timer::DrainTimeout => {}
+                Timer::DrainTimeout => {} // Aborted in the same run.
                 Timer::Progress => self.observe_progress(),
                 Timer::Heartbeat => self.observe_heartbeat(),
             }
         }
     }
 
-    /// Whether the connection with this key is still the one accepted then.
-    fn is_current(&mut self, key: usize, accepted_at: Nanos) -> bool {
-        let connection = self.connections.get_mut(key);
-        connection.is_some_and(|connection| connection.accepted_at == accepted_at)
+    /// Closes a connection that has lingered long enough, unless it has closed since.
+    fn expire_linger(&mut self, id: ConnectionId) {
+        if let Some(key) = self.connections.key(id) {
+            self.abort(key);
+        }
     }
 
     /// Ends a connection that still awaits its PROXY header, unless the rest has arrived.

@@ -64,7 +64,7 @@ impl ConnectionLimits {
         false
     }
 
-    /// Uncounts a connection of `peer` that was acquired.
+    /// Gives back the place of a connection of `peer`.
     pub fn release(&mut self, peer: SocketAddr) {
         if self.max_per_ip == 0 {
             return;

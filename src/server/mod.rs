@@ -22,6 +22,7 @@ use crate::config::{Config, MAX_PREFIX_LEN};
 use crate::connection::Context;
 use crate::connection::decoder::InputBuffer;
 use crate::connection::encoder::LineEncoder;
+use crate::connection::header::PartialHeaders;
 use crate::error::with_context;
 use crate::stats::Totals;
 
@@ -132,6 +133,7 @@ impl Server {
             connections: Connections::new(config.log_empty),
             timers: Timers::new(config.idle_timeout, config.proxy_timeout),
             context: Context {
+                headers: PartialHeaders::default(),
                 input: InputBuffer::new(READ_BUFFER_LEN, MAX_PREPEND),
                 encoder: LineEncoder::new(config.packet_per_line, &config.prefix, MAX_ENCODED_PART),
                 max_line: config.max_line,

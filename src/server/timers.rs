@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Millis, Nanos};
 use crate::connection::LINGER_TIMEOUT;
+use crate::server::connections::ConnectionId;
 
 /// How long accepting pauses for lack of resources, unless a close comes first.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -26,8 +27,8 @@ const RESOLUTION: Duration = Duration::from_millis(1);
 pub(crate) enum Timer {
     /// Accepting resumes.
     RetryAccept,
-    /// The connection with this key and time of accept has lingered long enough.
-    Linger(usize, Nanos),
+    /// The connection has lingered long enough.
+    Linger(ConnectionId),
     /// The connection with this key may have had the time for its PROXY header.
     Header(usize),
     /// The connection with this key may have been idle for too long.
@@ -139,8 +140,8 @@ impl Timers {
         self.arm_after(after, Timer::Heartbeat);
     }
 
-    pub fn arm_linger(&mut self, key: usize, accepted_at: Nanos) {
-        self.arm_after(LINGER_TIMEOUT, Timer::Linger(key, accepted_at));
+    pub fn arm_linger(&mut self, id: ConnectionId) {
+        self.arm_after(LINGER_TIMEOUT, Timer::Linger(id));
     }
 
     pub fn arm_leave(&mut self, after: Duration) {
@@ -231,20 +232,21 @@ mod tests {
         let start = timers.clock().now();
         let at = |secs| start + Duration::from_secs(secs);
         timers.arm_drain_timeout(at(3));
-        timers.arm_linger(7, 9);
+        let id = ConnectionId::of(7, 9);
+        timers.arm_linger(id);
         timers.arm_retry_accept();
         timers.arm_retry_accept();
         assert!(timers.next_timeout().unwrap() <= ACCEPT_RETRY_DELAY);
         assert_eq!(timers.pop_expired(at(0)), None);
         assert_eq!(timers.pop_expired(at(4)), Some(Timer::RetryAccept));
-        assert_eq!(timers.pop_expired(at(4)), Some(Timer::Linger(7, 9)));
+        assert_eq!(timers.pop_expired(at(4)), Some(Timer::Linger(id)));
         assert_eq!(timers.pop_expired(at(4)), Some(Timer::DrainTimeout));
         assert_eq!(timers.pop_expired(at(4)), None);
     }
 
     #[test]
     fn a_timer_beyond_the_range_of_the_clock_is_never_due() {
-        let mut timers = Timers::new(None);
+        let mut timers = Timers::new(None, None);
         timers.arm_heartbeat(Duration::MAX);
         assert_eq!(timers.next_timeout(), None);
     }
