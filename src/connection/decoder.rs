@@ -85,8 +85,6 @@ impl LineDecoder {
     /// newline, for which there must be space.
     ///
     /// The result does not depend on how the stream was cut into chunks.
-    #[expect(clippy::inline_always, reason = "see Connection::echo")]
-    #[inline(always)]
     pub fn decode<'a>(
         &mut self,
         input: &'a mut InputBuffer,
@@ -104,8 +102,6 @@ impl LineDecoder {
         self.decode_partial(input, len, eof, max_line)
     }
 
-    #[cold] // 2 instructions less for whole lines (callgrind).
-    #[inline(never)]
     fn decode_partial<'a>(
         &mut self,
         input: &'a mut InputBuffer,
@@ -178,20 +174,7 @@ fn split(chunk: &[u8], partial: usize, max_line: usize) -> (usize, bool) {
 }
 
 /// The number of lines in `lines`, which are complete.
-#[inline]
 pub(crate) fn count_lines(lines: &[u8]) -> u64 {
-    if lines.len() > 64 {
-        return count_many(lines);
-    }
-    // Blocks that fit a vector register: 16 instructions less than bytecount for a
-    // line of 16 bytes (callgrind).
-    let count = |block: &[u8]| -> u8 { block.iter().map(|&b| u8::from(b == b'\n')).sum() };
-    let (blocks, rest) = lines.as_chunks::<16>();
-    u64::from(blocks.iter().map(|block| count(block)).sum::<u8>() + count(rest))
-}
-
-#[inline(never)] // Inline, it costs short reads 7 instructions (callgrind).
-fn count_many(lines: &[u8]) -> u64 {
     bytecount::count(lines, b'\n') as u64
 }
 

@@ -10,8 +10,6 @@ use memchr::memchr;
 /// buffer that all connections share.
 #[derive(Debug)]
 pub(crate) struct LineEncoder {
-    /// All lines are sent at once, as they are.
-    is_identity: bool,
     /// A part is one line; otherwise as many as fit.
     pub segment_per_line: bool,
     prefix: Box<[u8]>,
@@ -34,7 +32,6 @@ impl LineEncoder {
     pub fn new(segment_per_line: bool, prefix: &[u8], max_part: usize) -> LineEncoder {
         debug_assert!(max_part > prefix.len(), "no byte of a line would fit");
         LineEncoder {
-            is_identity: !segment_per_line && prefix.is_empty(),
             segment_per_line,
             prefix: prefix.into(),
             max_part,
@@ -42,28 +39,14 @@ impl LineEncoder {
         }
     }
 
-    /// Whether all lines are sent at once, as they are.
-    #[inline]
-    pub fn is_identity(&self) -> bool {
-        self.is_identity
-    }
-
-    /// Asks first what the hot path asks next anyway: no instruction more (callgrind).
-    #[inline]
     pub fn has_prefix(&self) -> bool {
-        !self.is_identity && !self.prefix.is_empty()
+        !self.prefix.is_empty()
     }
 
     /// Where lines begin.
     pub fn start(&self) -> Position {
-        self.at(0)
-    }
-
-    /// The position after `sent` bytes of the lines, where a line begins. Without a prefix
-    /// it may be anywhere.
-    pub fn at(&self, sent: usize) -> Position {
         Position {
-            sent,
+            sent: 0,
             prefix_left: self.prefix.len(),
         }
     }
@@ -117,7 +100,7 @@ impl LineEncoder {
 }
 
 /// The first of `lines`, with its newline.
-fn first_line(lines: &[u8]) -> &[u8] {
+pub(crate) fn first_line(lines: &[u8]) -> &[u8] {
     let end = memchr(b'\n', lines).map_or(lines.len(), |lf| lf + 1);
     &lines[..end]
 }

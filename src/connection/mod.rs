@@ -31,7 +31,7 @@ use crate::stats::{ConnectionStats, Traffic};
 use decoder::{InputBuffer, LineDecoder, count_lines};
 use encoder::LineEncoder;
 use header::PartialHeaders;
-use output::{OutputBuffer, Progress};
+use output::{OutputBuffer, Progress, Sender};
 use reason::Closed;
 use state::State;
 
@@ -171,13 +171,12 @@ impl<S: Stream> Connection<S> {
     #[cold]
     fn flush(&mut self, context: &mut Context) -> io::Result<Progress> {
         let sent = self.traffic.bytes_out;
-        let fin_follows = self.state.fin_follows();
-        let progress = self.output.flush(
-            &mut self.socket,
-            fin_follows,
-            &mut context.encoder,
-            &mut self.traffic,
-        );
+        let progress = self.output.flush(&mut Sender {
+            socket: &mut self.socket,
+            encoder: &mut context.encoder,
+            traffic: &mut self.traffic,
+            fin_follows: self.state.fin_follows(),
+        });
         if self.traffic.bytes_out > sent {
             self.last_activity = context.now;
         }
@@ -185,9 +184,6 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Reads once and echoes the lines that this completed.
-    ///
-    /// The functions that every line passes are inlined here: 298 instructions per
-    /// ping-pong line, some 50 more without (callgrind).
     fn echo(&mut self, context: &mut Context) -> io::Result<Progress> {
         self.last_activity = context.now;
         let space = context.input.space(self.decoder.partial_len());
@@ -218,14 +214,13 @@ impl<S: Stream> Connection<S> {
             // segment with the beginning of the next.
             self.socket.cork();
         }
-        let fin_follows = self.state.fin_follows();
-        self.output.write(
-            &mut self.socket,
-            decoded.lines,
-            fin_follows,
-            &mut context.encoder,
-            &mut self.traffic,
-        )
+        let mut sender = Sender {
+            socket: &mut self.socket,
+            encoder: &mut context.encoder,
+            traffic: &mut self.traffic,
+            fin_follows: self.state.fin_follows(),
+        };
+        self.output.write(&mut sender, decoded.lines)
     }
 
     /// Counts bytes received. Logs the connection at the first of them if it was

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 
-use memchr::memchr;
 use rustix::net::SendFlags;
 
-use crate::connection::encoder::{LineEncoder, Position};
+use crate::connection::encoder::{LineEncoder, Position, first_line};
 use crate::net::socket::Socket;
 use crate::net::stream::{EOR, MORE, Stream};
 use crate::stats::Traffic;
@@ -54,52 +53,17 @@ impl OutputBuffer {
     /// # Errors
     ///
     /// Those of the socket, except `WouldBlock` and `Interrupted`.
-    #[expect(clippy::inline_always, reason = "see Connection::echo")]
-    #[inline(always)]
     pub fn write(
         &mut self,
-        socket: &mut Socket<impl Stream>,
+        sender: &mut Sender<'_, impl Stream>,
         lines: Cow<'_, [u8]>,
-        fin_follows: bool,
-        encoder: &mut LineEncoder,
-        traffic: &mut Traffic,
     ) -> io::Result<Progress> {
         debug_assert!(self.is_empty(), "lines would overtake pending ones");
-        if encoder.has_prefix() {
-            let start = encoder.start();
-            return self.write_rest(socket, lines, start, fin_follows, encoder, traffic);
+        let mut position = sender.encoder.start();
+        let mut progress = sender.send_next(&lines, &mut position)?;
+        if progress == Progress::BudgetUsed {
+            progress = sender.send(&lines, &mut position, MAX_SENDS_OF_NEW_LINES)?;
         }
-        let taken = match write_plain(socket, &lines, fin_follows, encoder) {
-            Ok(n) => n,
-            Err(e) if e.kind() == ErrorKind::Interrupted => 0,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                self.keep(lines, encoder.start());
-                return Ok(Progress::WouldBlock);
-            }
-            Err(e) => return Err(e),
-        };
-        traffic.bytes_out += taken as u64;
-        if taken == lines.len() {
-            return Ok(Progress::Done);
-        }
-        let position = encoder.at(taken);
-        self.write_rest(socket, lines, position, fin_follows, encoder, traffic)
-    }
-
-    /// Sends `lines` from `position` on, and keeps what the kernel does not take.
-    #[cold]
-    #[inline(never)]
-    fn write_rest(
-        &mut self,
-        socket: &mut Socket<impl Stream>,
-        lines: Cow<'_, [u8]>,
-        mut position: Position,
-        fin_follows: bool,
-        encoder: &mut LineEncoder,
-        traffic: &mut Traffic,
-    ) -> io::Result<Progress> {
-        let (at, max_sends) = (&mut position, MAX_SENDS_OF_NEW_LINES);
-        let progress = write_lines(socket, &lines, at, fin_follows, encoder, traffic, max_sends)?;
         if progress != Progress::Done {
             self.keep(lines, position);
         }
@@ -107,7 +71,6 @@ impl OutputBuffer {
     }
 
     #[cold]
-    #[inline(never)]
     fn keep(&mut self, lines: Cow<'_, [u8]>, mut position: Position) {
         self.lines = match lines {
             Cow::Borrowed(lines) => lines[std::mem::take(&mut position.sent)..].into(),
@@ -121,25 +84,8 @@ impl OutputBuffer {
     /// # Errors
     ///
     /// As for [`write`](Self::write).
-    #[cold]
-    #[inline(never)]
-    pub fn flush(
-        &mut self,
-        socket: &mut Socket<impl Stream>,
-        fin_follows: bool,
-        encoder: &mut LineEncoder,
-        traffic: &mut Traffic,
-    ) -> io::Result<Progress> {
-        let (at, max_sends) = (&mut self.position, MAX_SENDS_PER_RUN);
-        let progress = write_lines(
-            socket,
-            &self.lines,
-            at,
-            fin_follows,
-            encoder,
-            traffic,
-            max_sends,
-        )?;
+    pub fn flush(&mut self, sender: &mut Sender<'_, impl Stream>) -> io::Result<Progress> {
+        let progress = sender.send(&self.lines, &mut self.position, MAX_SENDS_PER_RUN)?;
         if progress == Progress::Done {
             *self = OutputBuffer::default();
         }
@@ -147,107 +93,101 @@ impl OutputBuffer {
     }
 }
 
-/// Sends `lines` from `position` on until all is taken, the socket would block (mio
-/// reports the next writable edge only after that) or the budget is used up.
-fn write_lines(
-    socket: &mut Socket<impl Stream>,
-    lines: &[u8],
-    position: &mut Position,
-    fin_follows: bool,
-    encoder: &mut LineEncoder,
-    traffic: &mut Traffic,
-    max_sends: usize,
-) -> io::Result<Progress> {
-    let mut taken = 0;
-    for _ in 0..max_sends {
-        match write_once(socket, lines, position, fin_follows, encoder) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => {
-                taken += n;
-                traffic.bytes_out += n as u64;
+/// What sends the lines of one connection.
+pub(crate) struct Sender<'a, S> {
+    pub socket: &'a mut Socket<S>,
+    pub encoder: &'a mut LineEncoder,
+    pub traffic: &'a mut Traffic,
+    /// Our FIN follows the lines at once, and is to ride on the last segment.
+    pub fin_follows: bool,
+}
+
+impl<S: Stream> Sender<'_, S> {
+    /// Sends `lines` from `position` on until all is taken, the socket would block (mio
+    /// reports the next writable edge only after that) or the budget is used up.
+    #[cold]
+    fn send(
+        &mut self,
+        lines: &[u8],
+        position: &mut Position,
+        max_sends: usize,
+    ) -> io::Result<Progress> {
+        let limit = self.traffic.bytes_out + MAX_BYTES_PER_RUN as u64;
+        for _ in 0..max_sends {
+            let progress = self.send_next(lines, position)?;
+            if progress != Progress::BudgetUsed || self.traffic.bytes_out >= limit {
+                return Ok(progress);
             }
+        }
+        Ok(Progress::BudgetUsed)
+    }
+
+    /// Makes one send, of the next part of `lines`: all that is left, a part with
+    /// prefixes, or a record of its own. `BudgetUsed` if lines are left.
+    #[inline]
+    fn send_next(&mut self, lines: &[u8], position: &mut Position) -> io::Result<Progress> {
+        let taken = if self.encoder.has_prefix() {
+            self.send_encoded(lines, position)
+        } else {
+            self.send_plain(lines, position)
+        };
+        match taken {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(taken) => self.traffic.bytes_out += taken as u64,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Progress::WouldBlock),
             Err(e) => return Err(e),
         }
-        if position.sent == lines.len() {
-            return Ok(Progress::Done);
-        }
-        if taken >= MAX_BYTES_PER_RUN {
-            break;
-        }
+        Ok(if position.sent == lines.len() {
+            Progress::Done
+        } else {
+            Progress::BudgetUsed
+        })
     }
-    Ok(Progress::BudgetUsed)
-}
 
-/// Makes one send, of the next part of `lines`. Advances `position` and returns the bytes
-/// taken.
-fn write_once(
-    socket: &mut Socket<impl Stream>,
-    lines: &[u8],
-    position: &mut Position,
-    fin_follows: bool,
-    encoder: &mut LineEncoder,
-) -> io::Result<usize> {
-    if encoder.has_prefix() {
-        return write_encoded(socket, lines, position, fin_follows, encoder);
+    /// Sends `lines` as they are: all, or the first (or the rest of it) as a record of its
+    /// own.
+    #[inline]
+    fn send_plain(&mut self, lines: &[u8], position: &mut Position) -> io::Result<usize> {
+        let rest = &lines[position.sent..];
+        let (part, eor) = match self.encoder.segment_per_line {
+            true => (first_line(rest), EOR),
+            false => (rest, SendFlags::empty()),
+        };
+        let is_last = part.len() == rest.len();
+        let more = if is_last && self.fin_follows {
+            MORE
+        } else {
+            SendFlags::empty()
+        };
+        let taken = self.socket.send(part, eor | more)?;
+        position.sent += taken;
+        Ok(taken)
     }
-    let taken = write_plain(socket, &lines[position.sent..], fin_follows, encoder)?;
-    position.sent += taken;
-    Ok(taken)
-}
 
-/// Sends `lines` as they are: all, or the first (or the rest of it) as a record of its own.
-/// If our FIN follows at once, it is to ride on the last segment.
-#[expect(clippy::inline_always, reason = "see Connection::echo")]
-#[inline(always)]
-fn write_plain(
-    socket: &mut Socket<impl Stream>,
-    lines: &[u8],
-    fin_follows: bool,
-    encoder: &LineEncoder,
-) -> io::Result<usize> {
-    let last = if fin_follows {
-        MORE
-    } else {
-        SendFlags::empty()
-    };
-    if encoder.is_identity() {
-        return socket.send(lines, last);
+    /// Sends the next part of `lines` with their prefixes.
+    #[cold]
+    fn send_encoded(&mut self, lines: &[u8], position: &mut Position) -> io::Result<usize> {
+        let segment_per_line = self.encoder.segment_per_line;
+        let (part, end) = self.encoder.encode(lines, *position);
+        let ends_record = segment_per_line && part.ends_with(b"\n");
+        let more_follows = if end.sent < lines.len() {
+            !ends_record // The next part follows at once.
+        } else {
+            self.fin_follows
+        };
+        let mut flags = SendFlags::empty();
+        flags.set(EOR, ends_record);
+        flags.set(MORE, more_follows);
+        let len = part.len();
+        let taken = self.socket.send(part, flags)?;
+        *position = if taken == len {
+            end
+        } else {
+            self.encoder.advance(lines, *position, taken)
+        };
+        Ok(taken)
     }
-    match memchr(b'\n', lines) {
-        Some(lf) if lf + 1 < lines.len() => socket.send(&lines[..=lf], EOR),
-        _ => socket.send(lines, EOR | last),
-    }
-}
-
-/// Sends the next part of `lines` with their prefixes.
-fn write_encoded(
-    socket: &mut Socket<impl Stream>,
-    lines: &[u8],
-    position: &mut Position,
-    fin_follows: bool,
-    encoder: &mut LineEncoder,
-) -> io::Result<usize> {
-    let segment_per_line = encoder.segment_per_line;
-    let (part, end) = encoder.encode(lines, *position);
-    let ends_record = segment_per_line && part.ends_with(b"\n");
-    let more_follows = if end.sent < lines.len() {
-        !ends_record // The next part follows at once.
-    } else {
-        fin_follows
-    };
-    let mut flags = SendFlags::empty();
-    flags.set(EOR, ends_record);
-    flags.set(MORE, more_follows);
-    let len = part.len();
-    let taken = socket.send(part, flags)?;
-    *position = if taken == len {
-        end
-    } else {
-        encoder.advance(lines, *position, taken)
-    };
-    Ok(taken)
 }
 
 #[cfg(test)]
@@ -324,16 +264,33 @@ mod tests {
         })
     }
 
+    fn sender<'a>(
+        socket: &'a mut Socket<Sink>,
+        encoder: &'a mut LineEncoder,
+        traffic: &'a mut Traffic,
+        fin_follows: bool,
+    ) -> Sender<'a, Sink> {
+        Sender {
+            socket,
+            encoder,
+            traffic,
+            fin_follows,
+        }
+    }
+
     #[test]
     fn a_huge_line_is_written_in_bounded_parts() {
         let mut socket = sink(vec![Some(10_000); 1000]);
         let (mut output, mut traffic) = (OutputBuffer::default(), Traffic::default());
         let mut encoder = LineEncoder::new(false, b"", 1);
         let lines = Cow::Owned(vec![b'x'; 1 << 20]);
-        let progress = output.write(&mut socket, lines, false, &mut encoder, &mut traffic);
+        let progress = output.write(
+            &mut sender(&mut socket, &mut encoder, &mut traffic, false),
+            lines,
+        );
         assert_eq!(progress.unwrap(), Progress::BudgetUsed);
         assert_eq!(traffic.bytes_out, 80_000);
-        let progress = output.flush(&mut socket, false, &mut encoder, &mut traffic);
+        let progress = output.flush(&mut sender(&mut socket, &mut encoder, &mut traffic, false));
         assert_eq!(progress.unwrap(), Progress::BudgetUsed);
         assert_eq!(traffic.bytes_out, 120_000);
     }
@@ -344,11 +301,14 @@ mod tests {
         let (mut output, mut traffic) = (OutputBuffer::default(), Traffic::default());
         let mut encoder = LineEncoder::new(true, b"", 1);
         let lines = Cow::Owned(vec![b'\n'; 17 + 3 * 4]);
-        let mut progress = output.write(&mut socket, lines, false, &mut encoder, &mut traffic);
+        let mut progress = output.write(
+            &mut sender(&mut socket, &mut encoder, &mut traffic, false),
+            lines,
+        );
         for sent in [17, 21, 25] {
             assert_eq!(progress.unwrap(), Progress::BudgetUsed);
             assert_eq!(traffic.bytes_out, sent);
-            progress = output.flush(&mut socket, false, &mut encoder, &mut traffic);
+            progress = output.flush(&mut sender(&mut socket, &mut encoder, &mut traffic, false));
         }
         assert_eq!(progress.unwrap(), Progress::Done);
         assert!(output.is_empty());
@@ -361,13 +321,16 @@ mod tests {
         let (mut output, mut traffic) = (OutputBuffer::default(), Traffic::default());
         let mut encoder = LineEncoder::new(false, &[b'x'; 1024], 65 * 1024);
         let lines = Cow::Owned(vec![b'\n'; 65536]);
-        let mut progress = output.write(&mut socket, lines, false, &mut encoder, &mut traffic);
+        let mut progress = output.write(
+            &mut sender(&mut socket, &mut encoder, &mut traffic, false),
+            lines,
+        );
         for runs in 1..1024 {
             assert_eq!(progress.unwrap(), Progress::BudgetUsed);
             assert_eq!(output.lines.len(), 65536, "kept without prefixes");
             // A part has 64 lines, and is more than a run may write.
             assert_eq!(traffic.bytes_out, runs * 64 * 1025);
-            progress = output.flush(&mut socket, false, &mut encoder, &mut traffic);
+            progress = output.flush(&mut sender(&mut socket, &mut encoder, &mut traffic, false));
         }
         assert_eq!(progress.unwrap(), Progress::Done);
         assert_eq!(traffic.bytes_out, 65536 * 1025);
@@ -380,7 +343,10 @@ mod tests {
         let (mut output, mut traffic) = (OutputBuffer::default(), Traffic::default());
         let mut encoder = LineEncoder::new(false, b"", 1);
         let lines = Cow::Borrowed(&[b'x'; 1000][..]);
-        let progress = output.write(&mut socket, lines, false, &mut encoder, &mut traffic);
+        let progress = output.write(
+            &mut sender(&mut socket, &mut encoder, &mut traffic, false),
+            lines,
+        );
         assert!(progress.is_err());
         assert_eq!(traffic.bytes_out, 600);
     }
@@ -401,10 +367,10 @@ mod tests {
             let mut socket = sink(script);
             let (mut output, mut traffic) = (OutputBuffer::default(), Traffic::default());
             let bytes = if owned { Cow::Owned(lines.clone()) } else { Cow::Borrowed(&lines[..]) };
-            let mut progress = output.write(&mut socket, bytes, fin_follows, &mut encoder, &mut traffic).unwrap();
+            let mut progress = output.write(&mut sender(&mut socket, &mut encoder, &mut traffic, fin_follows), bytes).unwrap();
             while progress != Progress::Done {
                 prop_assert!(!output.is_empty());
-                progress = output.flush(&mut socket, fin_follows, &mut encoder, &mut traffic).unwrap();
+                progress = output.flush(&mut sender(&mut socket, &mut encoder, &mut traffic, fin_follows)).unwrap();
             }
             prop_assert!(output.is_empty());
             let sent = lines.split_inclusive(|&byte| byte == b'\n');
