@@ -32,6 +32,17 @@ impl<S: Stream> Connection<S> {
         self.closed_with(reason, self.socket.tcp_info())
     }
 
+    /// The same for a failed socket. A peer that resets without a byte of a line, as the
+    /// health check of a load balancer, has finished: no echo is lost.
+    pub(super) fn failed(&self, e: io::Error) -> Closed {
+        let is_reset = e.kind() == io::ErrorKind::ConnectionReset;
+        self.closed(if is_reset && !self.has_received() {
+            CloseReason::Peer
+        } else {
+            e.into()
+        })
+    }
+
     fn closed_with(&self, reason: CloseReason, info: TcpInfo) -> Closed {
         let reads = matches!(self.state, State::AwaitingHeader | State::Draining);
         let local_close = self.local_close.filter(|_| !reads);

@@ -27,7 +27,10 @@ impl<S: Stream> Connection<S> {
         let (len, outcome) = self.socket.peek(&mut space[..most]);
         match outcome {
             ReadOutcome::BufferFull => {}
-            ReadOutcome::Failed(e) => return Err(e),
+            ReadOutcome::Failed(e) => {
+                self.count_as_received();
+                return Err(e);
+            }
             ReadOutcome::Eof => return Ok(self.end_without_header(before)),
             ReadOutcome::WouldBlock => return Ok(self.wait_for_header()),
         }
@@ -89,11 +92,16 @@ impl<S: Stream> Connection<S> {
         self.flush_nothing()
     }
 
-    /// Ends the connection. What it sent was no header, so it counts as its bytes.
+    /// Ends the connection without an echo.
     fn flush_nothing(&mut self) -> Outcome {
-        self.traffic.bytes_in += self.decoder.partial_len() as u64;
-        *self.decoder.header_mut() = Vec::new();
+        self.count_as_received();
         self.state = State::Flushing;
         Outcome::Reschedule
+    }
+
+    /// What was kept is no header, and so counts as bytes.
+    fn count_as_received(&mut self) {
+        let header = std::mem::take(self.decoder.header_mut());
+        self.traffic.bytes_in += header.len() as u64;
     }
 }

@@ -128,7 +128,7 @@ impl<S: Stream> Connection<S> {
     pub fn run(&mut self, context: &mut Context) -> Outcome {
         match self.advance(context) {
             Ok(outcome) => outcome,
-            Err(e) => Outcome::Close(Box::new(self.closed(e.into()))),
+            Err(e) => Outcome::Close(Box::new(self.failed(e))),
         }
     }
 

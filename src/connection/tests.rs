@@ -139,8 +139,12 @@ fn play(case: &Case) -> Result<(), TestCaseError> {
             continue;
         };
         if script.failed.get() {
-            let local = matches!(closed.reason, CloseReason::Local(_));
-            prop_assert!(local || matches!(closed.reason, CloseReason::Error(_)));
+            match closed.reason {
+                CloseReason::Local(_) => {}
+                CloseReason::Peer => prop_assert!(received.is_empty()),
+                CloseReason::Error(_) => prop_assert!(!received.is_empty()),
+                reason @ CloseReason::SendTimeout(_) => prop_assert!(false, "{}", reason),
+            }
             return Ok(());
         }
         // Closed without a failure: no output is pending, and the peer has finished.
