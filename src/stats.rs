@@ -30,9 +30,10 @@ pub(crate) struct ConnectionStats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Connections accepted.
+    /// Connections accepted: those that are open and those that are closed. One that is
+    /// refused after its PROXY header counts until then.
     pub accepted: u64,
-    /// Connections that are open now.
+    /// Connections that are open now, those that await a PROXY header included.
     pub open: usize,
     /// Lines echoed, or about to be.
     pub lines: u64,
@@ -138,6 +139,12 @@ fn fmt_segments(f: &mut fmt::Formatter<'_>, segments: Option<SegmentCounts>) -> 
 }
 
 impl CloseCounts {
+    /// Connections closed, for any reason.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_reason().map(|(_, count)| count).sum()
+    }
+
     /// Each reason, as the closing records name it, and its count.
     pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         [

@@ -1,7 +1,5 @@
 //! A connection against a scripted socket.
 
-use std::io::ErrorKind;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -147,14 +145,12 @@ fn play(case: &Case) -> Result<(), TestCaseError> {
             continue;
         };
         if script.failed.get() {
-            let without_a_byte = script.received.is_empty();
-            let is_right = match closed.reason {
-                CloseReason::Peer => without_a_byte,
-                CloseReason::Error(e) => !without_a_byte || e.kind() != ErrorKind::ConnectionReset,
-                CloseReason::Local(_) => true,
-                CloseReason::SendTimeout(_) => false,
-            };
-            prop_assert!(is_right);
+            match closed.reason {
+                CloseReason::Local(_) => {}
+                CloseReason::Peer => prop_assert!(received.is_empty()),
+                CloseReason::Error(_) => prop_assert!(!received.is_empty()),
+                reason @ CloseReason::SendTimeout(_) => prop_assert!(false, "{}", reason),
+            }
             return Ok(());
         }
         // Closed without a failure: no output is pending, and the peer has finished.

@@ -124,13 +124,12 @@ impl Connections {
         Ok(())
     }
 
-    /// Counts and logs a connection of a known peer, with an acquired place under the limit
-    /// of its address.
+    /// Logs a connection of a known peer, with an acquired place under the limit of its
+    /// address.
     pub fn begin(&mut self, key: usize) {
         let open = self.slab.len();
         let connection = &mut self.slab[key];
         connection.admitted = true;
-        self.totals.accepted += 1;
         if self.log_empty {
             log_connected(connection.peer, open);
         }
@@ -157,7 +156,6 @@ impl Connections {
             ..connection.stats(now)
         };
         drop(connection);
-        self.totals.accepted += u64::from(!admitted); // The others are counted.
         self.totals.add(&stats);
         self.totals.empty += u64::from(is_empty);
         closed.reason.count(&mut self.totals.closes);
@@ -220,8 +218,10 @@ impl Connections {
 
     /// What all connections did, closed ones and open ones.
     pub fn totals(&self, now: Nanos) -> Totals {
+        let open = self.slab.len();
         let mut totals = Totals {
-            open: self.slab.len(),
+            accepted: open as u64 + self.totals.closes.total(),
+            open,
             ..self.totals
         };
         for (_, connection) in &self.slab {

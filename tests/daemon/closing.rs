@@ -41,6 +41,22 @@ fn connections_that_send_nothing_are_normal() {
     assert!(daemon.stop().iter().all(|line| line.contains(" INFO ")));
 }
 
+/// As the health check of a load balancer: no echo is lost.
+#[test]
+fn a_reset_without_a_byte_is_empty_and_no_error() {
+    let daemon = Daemon::start();
+    let client = daemon.connect_accepted();
+    let local = client.local_addr().unwrap();
+    reset(client);
+    let record = daemon.closing_record(local);
+    assert!(
+        record.contains("closed by peer: 0 lines, 0/0 bytes, "),
+        "{record}"
+    );
+    let totals = daemon.stop().pop().unwrap();
+    assert!(totals.ends_with("; closed 1 by peer; 1 empty"), "{totals}");
+}
+
 #[test]
 fn a_reset_in_the_middle_of_a_line_affects_no_other_client() {
     let daemon = Daemon::start();

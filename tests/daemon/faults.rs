@@ -115,7 +115,8 @@ fn a_read_or_write_error_closes_only_that_connection() {
     let other = daemon.connect();
     echo(&other, b"hello\n");
     for (call, errno, reason) in STREAM_ERRORS {
-        let mut client = daemon.connect_accepted();
+        let mut client = daemon.connect();
+        echo(&client, b"first\n"); // A reset without a byte is no error.
         let local = client.local_addr().unwrap();
         inject_error(&daemon, call, errno, || {
             client.write_all(b"hello\n").unwrap();

@@ -59,6 +59,50 @@ fn wait_for_value(addr: SocketAddr, name: &str, expected: &str) -> String {
     })
 }
 
+/// Asserts that each accepted connection is open or closed; returns how many are open.
+fn assert_all_are_counted(text: &str) -> u64 {
+    let sum = |name: &str| -> u64 {
+        let samples = text.lines().filter(|line| line.starts_with(name));
+        let values = samples.map(|line| line.rsplit(' ').next().unwrap());
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
+    };
+    let open = sum("echoline_connections_open ");
+    let closed = sum("echoline_connections_closed_total{");
+    assert_eq!(
+        sum("echoline_connections_accepted_total "),
+        open + closed,
+        "{text}"
+    );
+    open
+}
+
+#[test]
+fn accepted_connections_are_open_or_closed_also_while_they_await_a_header() {
+    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n";
+    let (daemon, addr) = start(&["--proxy-protocol", "--max-per-ip", "1"]);
+    let silent = [(); 7].map(|()| daemon.connect());
+    let text = wait_for_value(addr, "connections_open", "7");
+    assert_eq!(assert_all_are_counted(&text), 7);
+    let mut first = daemon.connect();
+    first.write_all(HEADER).unwrap();
+    echo(&first, b"hello\n");
+    for _ in 0..20 {
+        assert_all_are_counted(&scrape(addr));
+        let mut refused = daemon.connect();
+        refused.write_all(HEADER).unwrap();
+        assert!(read_to_end(&refused).is_empty());
+        let mut malformed = daemon.connect();
+        malformed.write_all(b"no header\n").unwrap();
+        assert!(read_to_end(&malformed).is_empty());
+        drop(malformed);
+    }
+    drop(silent);
+    let text = wait_for_value(addr, "connections_open", "1");
+    assert_eq!(assert_all_are_counted(&text), 1);
+    assert_eq!(value(&text, "connections_refused_total"), "20");
+    assert_eq!(value(&text, "connections_accepted_total"), "28");
+}
+
 /// The names of the daemon's threads.
 fn threads(daemon: &Daemon) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use rustix::process::Signal;
 
-use crate::support::clients::{echo, read_exactly, read_to_end, send_and_read_to_end};
+use crate::support::clients::{echo, read_exactly, read_to_end, reset, send_and_read_to_end};
 use crate::support::daemon::Daemon;
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n";
@@ -144,7 +144,7 @@ fn unknown_local_and_unix_headers_keep_the_real_peer() {
 /// one is sent.
 #[test]
 fn a_header_may_be_cut_anywhere() {
-    let daemon = start(&["-vv"]);
+    let daemon = start(&[]);
     for header in [V1.to_vec(), v2_with_tlvs(&[4, 0, 1, b'\n'])] {
         let bytes = [&header[..], b"one\ntwo\n"].concat();
         for cut in 1..bytes.len() {
@@ -365,6 +365,38 @@ fn a_connection_with_a_header_only_is_empty_and_can_be_left_out_of_the_log() {
     assert!(log.last().unwrap().ends_with("closed 2 by peer; 1 empty"));
 }
 
+/// As a health check of haproxy with a header, or one that ends in the middle of it.
+#[test]
+fn a_reset_is_an_error_only_after_a_byte_that_is_no_header() {
+    let daemon = start(&[]);
+    for (bytes, expected) in [
+        (&b""[..], "closed by peer: 0 lines, 0/0 bytes, "),
+        (&v2(0x20, 0x00, b""), "closed by peer: 0 lines, 0/0 bytes, "),
+        (
+            &V1[..10],
+            "closed by error (Connection reset by peer): 0 lines, 10/0 bytes, ",
+        ),
+        (
+            b"PROXY UNKNOWN\r\nhel",
+            "closed by error (Connection reset by peer): 0 lines, 3/0 bytes, ",
+        ),
+    ] {
+        let client = daemon.connect();
+        let local = client.local_addr().unwrap();
+        send(&client, bytes);
+        wait_for_loop_run(&daemon);
+        reset(client);
+        let record = daemon.closing_record(local);
+        assert!(record.contains(expected), "{record}");
+    }
+    let totals = daemon.stop().pop().unwrap();
+    // The connections of `wait_for_loop_run` are among the six.
+    assert!(
+        totals.ends_with("; closed 6 by peer, 2 by error; 2 empty"),
+        "{totals}"
+    );
+}
+
 #[test]
 fn max_per_ip_counts_the_named_clients() {
     let daemon = start(&["--max-per-ip", "2"]);
@@ -391,6 +423,7 @@ fn max_per_ip_counts_the_named_clients() {
     let again = from(1, 30);
     echo(&again, b"again\n");
     drop((others, again));
+    daemon.wait_for_closed(31);
     let log = daemon.stop();
     assert!(warnings(&log)[0].contains("192.0.2.1:3 refused: address limit 2 reached"));
     let totals = log.last().unwrap();
