@@ -26,6 +26,7 @@ mod packets;
 mod ping;
 mod ping_servers;
 mod prefix;
+mod probes;
 mod proxy_protocol;
 mod readme;
 mod reuse_port;
