@@ -33,7 +33,7 @@ complete -c echoline -n "__fish_echoline_needs_command" -l idle-timeout -d 'Clos
 complete -c echoline -n "__fish_echoline_needs_command" -l send-timeout -d 'Close a connection if its peer takes nothing for this long; 0: never' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l drain-timeout -d 'How long a stop may take' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l busy-poll -d 'Poll this long after an event before sleeping' -r
-complete -c echoline -n "__fish_echoline_needs_command" -l metrics -d 'Serve metrics over HTTP at /metrics; a port alone means all addresses' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l metrics -d 'Serve /metrics, /healthz and /readyz over HTTP; a port alone means all addresses' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l reuse-port -d 'Share the addresses with other processes that have this option'
 complete -c echoline -n "__fish_echoline_needs_command" -l packet-per-line -d 'One packet per echoed line'
 complete -c echoline -n "__fish_echoline_needs_command" -l proxy-protocol -d 'Expect a PROXY protocol header, which names the client, on each connection'
@@ -70,7 +70,7 @@ complete -c echoline -n "__fish_echoline_using_subcommand health" -l idle-timeou
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l send-timeout -d 'Close a connection if its peer takes nothing for this long; 0: never' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l drain-timeout -d 'How long a stop may take' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l busy-poll -d 'Poll this long after an event before sleeping' -r
-complete -c echoline -n "__fish_echoline_using_subcommand health" -l metrics -d 'Serve metrics over HTTP at /metrics; a port alone means all addresses' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l metrics -d 'Serve /metrics, /healthz and /readyz over HTTP; a port alone means all addresses' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l reuse-port -d 'Share the addresses with other processes that have this option'
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l packet-per-line -d 'One packet per echoed line'
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l proxy-protocol -d 'Expect a PROXY protocol header, which names the client, on each connection'

@@ -144,7 +144,7 @@ pub struct ServerOptions {
     #[arg(long)]
     no_log_empty: bool,
 
-    /// Serve metrics over HTTP at /metrics; a port alone means all addresses
+    /// Serve /metrics, /healthz and /readyz over HTTP; a port alone means all addresses
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics: Option<HostPort>,
 
