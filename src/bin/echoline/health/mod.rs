@@ -44,24 +44,17 @@ impl<'a> Check<'a> {
     ///
     /// If its port is not known: the text says which option is wrong.
     pub fn of(options: &'a ServerOptions) -> Result<Check<'a>, String> {
-        let (option, check) = match &options.metrics {
-            Some(addr) => ("--metrics", Check::new(addr, Method::Probe)),
-            None => {
-                let echo = Method::Echo(Echo::of(&options.config()));
-                ("--listen", Check::new(options.first_addr(), echo))
-            }
+        let echo = || Method::Echo(Echo::of(&options.config()));
+        let (option, addr, method) = match &options.metrics {
+            Some(addr) => ("--metrics", addr, Method::Probe),
+            None => ("--listen", options.first_addr(), echo()),
         };
-        if check.addr.port() == 0 {
+        if addr.port() == 0 {
             return Err(format!(
-                "{option} {} cannot be checked, as the kernel chooses its port (see echoline health --help)",
-                check.addr
+                "{option} {addr} cannot be checked, as the kernel chooses its port (see echoline health --help)"
             ));
         }
-        Ok(check)
-    }
-
-    fn new(addr: &'a HostPort, method: Method) -> Check<'a> {
-        Check { addr, method }
+        Ok(Check { addr, method })
     }
 
     /// Checks the server, for 2 s at most. Returns what shows that it is well.

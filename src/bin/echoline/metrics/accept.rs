@@ -241,23 +241,22 @@ mod tests {
     fn render(case: &Case) -> String {
         let is = |bit: usize| case.spelling & bit > 0;
         let space = if is(1) { " \t" } else { "" };
-        let mut text = TYPES[case.media_type].to_owned();
+        let mut media_type = TYPES[case.media_type].to_owned();
         if is(2) {
-            text.make_ascii_uppercase();
+            media_type.make_ascii_uppercase();
         }
-        if is(4) {
-            text += ";other=\"a,b;q=0\\\",\"";
-        }
-        if let Some(version) = case.version {
+        let other = if is(4) { ";other=\"a,b;q=0\\\",\"" } else { "" };
+        let version = case.version.map(|version| {
             let quote = if is(8) { "\"" } else { "" };
             let version = VERSIONS[version];
-            text += &format!("{space};{space}version={quote}{version}{quote}");
-        }
-        if case.weight < 1000 || is(16) {
+            format!("{space};{space}version={quote}{version}{quote}")
+        });
+        let weight = (case.weight < 1000 || is(16)).then(|| {
             let (whole, decimals) = (case.weight / 1000, case.weight % 1000);
-            text += &format!(";{space}q={whole}.{decimals:03}");
-        }
-        text + space
+            format!(";{space}q={whole}.{decimals:03}")
+        });
+        let (version, weight) = (version.unwrap_or_default(), weight.unwrap_or_default());
+        format!("{media_type}{other}{version}{weight}{space}")
     }
 
     /// The weight of a format, read from the table of RFC 9110: the most specific range
