@@ -116,17 +116,22 @@ impl fmt::Display for HostPort {
 }
 
 impl HostPort {
-    /// The socket addresses to connect to: at least one, each once. A wildcard is both
-    /// loopback addresses.
+    /// The socket addresses to connect to: at least one, each once. A wildcard is the
+    /// loopback address of its family, and without a host that of both.
     ///
     /// # Errors
     ///
     /// If a name does not resolve.
     pub fn connect_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        match self.host {
-            Host::Any => HostPort::localhost(self.port).resolve(),
-            _ => self.resolve(),
+        let mut addrs = self.resolve()?;
+        for addr in &mut addrs {
+            match addr.ip() {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED) => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED) => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
         }
+        Ok(addrs)
     }
 
     /// The port; 0 lets the kernel choose.
@@ -220,6 +225,21 @@ mod tests {
             let addrs = text.parse::<HostPort>().unwrap().resolve();
             let expected = ["0.0.0.0:3000", "[::]:3000"].map(|addr| addr.parse().unwrap());
             assert_eq!(addrs.unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_connected_to_by_loopback_of_its_family() {
+        let (v4, v6) = ("127.0.0.1:3000", "[::1]:3000");
+        for (text, expected) in [
+            (":3000", &[v4, v6][..]),
+            ("0.0.0.0:3000", &[v4]),
+            ("[::]:3000", &[v6]),
+            ("127.0.0.2:3000", &["127.0.0.2:3000"]),
+        ] {
+            let addrs = text.parse::<HostPort>().unwrap().connect_addrs().unwrap();
+            let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
+            assert_eq!(addrs, expected, "{text}");
         }
     }
 

@@ -33,8 +33,8 @@
 //! - [`Server::run`] blocks its thread until the server stops. It waits in one
 //!   `poll` call for connections, its [`Handle`]s and, if
 //!   [`Server::handle_signals`] was called, signals. It starts no threads.
-//! - [`Handle::totals`] asks the loop what it has done. The daemon's metrics are built
-//!   on it.
+//! - [`Handle::totals`] asks the loop what it has done, and [`Handle::request_totals`] does
+//!   so without waiting. The daemon's metrics are built on the latter.
 //! - Records go to the [`log`] crate. Without a logger there are none.
 //! - [`Server::from_listeners`] serves sockets that listen already, and an
 //!   [`Observer`] is told what the server does. The daemon's support for systemd is

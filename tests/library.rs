@@ -161,6 +161,31 @@ fn a_server_that_is_dropped_refuses_the_totals() {
     handle.shutdown().unwrap();
 }
 
+/// The answer comes from the loop's thread, and a handle tells that the stop has begun.
+#[test]
+fn a_request_for_the_totals_does_not_wait_for_them() {
+    let (client, handle, running) = start(&config());
+    echo_one_line(&client);
+    let (sender, receiver) = channel();
+    let ask = |handle: &Handle| {
+        let sender = sender.clone();
+        let answer = move |totals: Totals| sender.send((totals, thread::current().id())).unwrap();
+        handle.request_totals(answer)
+    };
+    ask(&handle).unwrap();
+    let (totals, thread) = receiver.recv().unwrap();
+    assert_eq!((totals.open, totals.lines), (1, 1));
+    assert_eq!(thread, running.thread().id());
+    assert!(!handle.is_stopping());
+    handle.shutdown().unwrap();
+    ask(&handle).unwrap();
+    receiver.recv().unwrap();
+    assert!(handle.is_stopping(), "the answer came after the stop");
+    drop(client);
+    running.join().unwrap().unwrap();
+    assert_eq!(ask(&handle).unwrap_err().kind(), ErrorKind::NotConnected);
+}
+
 /// Each call that begins before the stop gets an answer or an error; none waits for ever.
 #[test]
 fn many_threads_get_the_totals_until_the_server_stops() {

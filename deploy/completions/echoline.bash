@@ -16,6 +16,9 @@ _echoline() {
             ",$1")
                 cmd="echoline"
                 ;;
+            echoline,health)
+                cmd="echoline__subcmd__health"
+                ;;
             echoline,ping)
                 cmd="echoline__subcmd__ping"
                 ;;
@@ -26,7 +29,7 @@ _echoline() {
 
     case "${cmd}" in
         echoline)
-            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --proxy-timeout --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping"
+            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping health"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -57,6 +60,64 @@ _echoline() {
                     return 0
                     ;;
                 --proxy-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --send-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drain-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --busy-poll)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echoline__subcmd__health)
+            opts="-l -v -q -h --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --prefix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-line)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-connections)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-per-ip)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

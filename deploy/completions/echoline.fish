@@ -34,7 +34,7 @@ complete -c echoline -n "__fish_echoline_needs_command" -l idle-timeout -d 'Clos
 complete -c echoline -n "__fish_echoline_needs_command" -l send-timeout -d 'Close a connection if its peer takes nothing for this long; 0: never' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l drain-timeout -d 'How long a stop may take' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l busy-poll -d 'Poll this long after an event before sleeping' -r
-complete -c echoline -n "__fish_echoline_needs_command" -l metrics -d 'Serve metrics over HTTP at /metrics; a port alone means all addresses' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l metrics -d 'Serve /metrics, /healthz and /readyz over HTTP; a port alone means all addresses' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l reuse-port -d 'Share the addresses with other processes that have this option'
 complete -c echoline -n "__fish_echoline_needs_command" -l packet-per-line -d 'One packet per echoed line'
 complete -c echoline -n "__fish_echoline_needs_command" -l proxy-protocol -d 'Expect a PROXY protocol header, which names the client, on each connection'
@@ -44,6 +44,7 @@ complete -c echoline -n "__fish_echoline_needs_command" -s q -l quiet -d 'Log wa
 complete -c echoline -n "__fish_echoline_needs_command" -s h -l help -d 'Print help'
 complete -c echoline -n "__fish_echoline_needs_command" -s V -l version -d 'Print version'
 complete -c echoline -n "__fish_echoline_needs_command" -f -a "ping" -d 'Check a line echo: send lines, compare echoes, count packets'
+complete -c echoline -n "__fish_echoline_needs_command" -f -a "health" -d 'Check the server that has these options and variables'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s c -l count -d 'Stop after this many lines per connection' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s i -l interval -d 'Time between lines; 0: the next line as soon as the echo is there' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s s -l size -d 'Bytes per line, newline included' -r
@@ -61,3 +62,20 @@ complete -c echoline -n "__fish_echoline_using_subcommand ping" -l count-prefixe
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l json -d 'Print a JSON object per line and for the summary'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l histogram -d 'Draw the distribution of the round-trip times'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s h -l help -d 'Print help'
+complete -c echoline -n "__fish_echoline_using_subcommand health" -s l -l listen -d 'Address to listen on, repeatable; a port alone means all addresses' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l prefix -d 'Put this text before each echoed line' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l max-line -d 'Longest line, newline included' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l max-connections -d 'Most open connections; 0: as many as file descriptors allow' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l max-per-ip -d 'Most open connections from one address; 0: no limit' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l idle-timeout -d 'Close a connection that sends nothing for this long; 0: never' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l send-timeout -d 'Close a connection if its peer takes nothing for this long; 0: never' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l drain-timeout -d 'How long a stop may take' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l busy-poll -d 'Poll this long after an event before sleeping' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l metrics -d 'Serve /metrics, /healthz and /readyz over HTTP; a port alone means all addresses' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l reuse-port -d 'Share the addresses with other processes that have this option'
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l packet-per-line -d 'One packet per echoed line'
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l proxy-protocol -d 'Expect a PROXY protocol header, which names the client, on each connection'
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l no-log-empty -d 'Do not log connections that never send a byte'
+complete -c echoline -n "__fish_echoline_using_subcommand health" -s v -l verbose -d '-v logs each message, -vv each event'
+complete -c echoline -n "__fish_echoline_using_subcommand health" -s q -l quiet -d 'Log warnings and errors only'
+complete -c echoline -n "__fish_echoline_using_subcommand health" -s h -l help -d 'Print help'

@@ -1,9 +1,10 @@
 //! What makes a server stop or report: handles, signals, and how far the stop has
 //! come.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, ThreadId};
 
 use log::info;
@@ -49,31 +50,31 @@ impl State {
 }
 
 /// Stops a running server, or asks it for its totals, from another thread.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
 }
 
 /// What handles share with the loop.
-#[derive(Debug)]
 struct Shared {
     waker: Waker,
     requests: Mutex<Requests>,
-    /// Notified of each answer, and of the end of the loop.
-    answered: Condvar,
 }
 
-/// What handles ask for, and the last answer.
-#[derive(Debug, Default)]
+/// What handles ask for, and what the loop tells them.
+#[derive(Default)]
 struct Requests {
     shutdown: bool,
-    totals: bool,
-    /// Answers so far, and the last one.
-    answers: u64,
-    latest: Totals,
+    /// Who waits for the totals. The first one has woken the loop.
+    totals: Vec<Answer>,
+    /// A shutdown has begun.
+    is_stopping: bool,
     /// The thread that runs the loop, while the loop runs.
     runs_in: Option<ThreadId>,
 }
+
+/// Is called with the totals.
+type Answer = Box<dyn FnOnce(Totals) + Send>;
 
 impl Handle {
     /// Asks the server to stop, and returns at once; [`Server::run`] returns when
@@ -90,6 +91,12 @@ impl Handle {
         self.shared.waker.wake()
     }
 
+    /// Whether the loop has begun to stop, for a signal or a handle.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shared.lock().is_stopping
+    }
+
     /// What the server has done so far. Wakes the loop, and blocks until the loop has
     /// answered. Calls that come together get one answer, for one wake-up.
     ///
@@ -101,29 +108,48 @@ impl Handle {
     ///
     /// [`Server::run`]: crate::Server::run
     pub fn totals(&self) -> io::Result<Totals> {
-        let mut requests = self.shared.lock();
-        if requests.runs_in == Some(thread::current().id()) {
+        if self.shared.lock().runs_in == Some(thread::current().id()) {
             let what = "the loop cannot wait for itself";
             return Err(io::Error::new(ErrorKind::Deadlock, what));
         }
-        let asked_after = requests.answers;
-        let is_first = requests.runs_in.is_some() && !mem::replace(&mut requests.totals, true);
+        let (sender, receiver) = mpsc::channel();
+        self.request_totals(move |totals| {
+            let _ = sender.send(totals); // The receiver waits.
+        })?;
+        receiver.recv().map_err(|_| not_running())
+    }
+
+    /// Asks for what the server has done so far, and returns at once. The loop calls
+    /// `answer` with the totals, or drops it if it ends before; an `answer` that blocks
+    /// holds up all connections. Requests that come together cost one wake-up.
+    ///
+    /// # Errors
+    ///
+    /// If the loop does not run (`NotConnected`), or cannot be woken.
+    pub fn request_totals(&self, answer: impl FnOnce(Totals) + Send + 'static) -> io::Result<()> {
+        let mut requests = self.shared.lock();
+        if requests.runs_in.is_none() {
+            return Err(not_running());
+        }
+        let is_first = requests.totals.is_empty();
+        requests.totals.push(Box::new(answer));
         drop(requests); // The loop takes the lock as soon as it is woken.
         if is_first && let Err(e) = self.shared.waker.wake() {
-            self.shared.give_up();
+            drop(self.shared.take_answers());
             return Err(e);
         }
-        let waits = |requests: &mut Requests| {
-            requests.answers == asked_after && requests.totals && requests.runs_in.is_some()
-        };
-        let answered = self.shared.answered.wait_while(self.shared.lock(), waits);
-        let requests = answered.unwrap_or_else(PoisonError::into_inner);
-        if requests.answers == asked_after {
-            let what = "the server does not run";
-            return Err(io::Error::new(ErrorKind::NotConnected, what));
-        }
-        Ok(requests.latest)
+        Ok(())
     }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+fn not_running() -> io::Error {
+    io::Error::new(ErrorKind::NotConnected, "the server does not run")
 }
 
 impl Shared {
@@ -132,11 +158,10 @@ impl Shared {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the wait of all handles without an answer.
-    fn give_up(&self) {
-        if mem::take(&mut self.lock().totals) {
-            self.answered.notify_all();
-        }
+    /// Those that wait for the totals. They are called, or dropped, without the lock: what
+    /// they do may take it.
+    fn take_answers(&self) -> Vec<Answer> {
+        mem::take(&mut self.lock().totals)
     }
 }
 
@@ -163,7 +188,6 @@ impl Control {
             shared: Arc::new(Shared {
                 waker: Waker::new(registry, Source::Waker.into())?,
                 requests: Mutex::default(),
-                answered: Condvar::new(),
             }),
             signals: None,
             ignores_sighup: false,
@@ -184,14 +208,16 @@ impl Control {
         self.shared.lock().runs_in = Some(thread::current().id());
     }
 
+    /// Tells handles that a shutdown begins.
+    pub fn begin_stop(&self) {
+        self.shared.lock().is_stopping = true;
+    }
+
     /// Answers the handles that wait for the totals.
     pub fn answer(&self, totals: Totals) {
-        let mut requests = self.shared.lock();
-        requests.totals = false;
-        requests.answers += 1;
-        requests.latest = totals;
-        drop(requests);
-        self.shared.answered.notify_all();
+        for answer in self.shared.take_answers() {
+            answer(totals);
+        }
     }
 
     /// Installs the signal handlers of the process, without SIGHUP if it is ignored.
@@ -223,12 +249,14 @@ impl Control {
     }
 
     /// Takes the commands since the last call, each at most once: handles and
-    /// signals that come together ask for one shutdown.
+    /// signals that come together ask for one shutdown. It comes before the answer, so
+    /// that no handle hears of a server that does not stop when the signal is older than
+    /// the question.
     pub fn take_commands(&mut self) -> impl Iterator<Item = Command> + use<> {
         self.notified = false;
         let mut requests = self.shared.lock();
         let mut shutdown = mem::take(&mut requests.shutdown).then_some("shutdown requested");
-        let answer_totals = requests.totals.then_some(Command::AnswerTotals);
+        let answer_totals = (!requests.totals.is_empty()).then_some(Command::AnswerTotals);
         drop(requests);
         let mut log_totals = false;
         let signalled = mem::take(&mut self.signalled);
@@ -242,7 +270,7 @@ impl Control {
         }
         let log_totals = log_totals.then_some(Command::LogTotals);
         let shutdown = shutdown.map(Command::Shutdown);
-        [log_totals, answer_totals, shutdown].into_iter().flatten()
+        [log_totals, shutdown, answer_totals].into_iter().flatten()
     }
 }
 
@@ -250,7 +278,7 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.shared.lock().runs_in = None;
-        self.shared.give_up();
+        drop(self.shared.take_answers());
     }
 }
 

@@ -35,6 +35,7 @@ impl Server {
     /// Begins to stop: accepts the backlogs, and drains unless it leaves first. The
     /// backlogs of inherited listeners are left to the next process.
     fn shut_down(&mut self, cause: &'static str) {
+        self.control.begin_stop();
         let deadline = Instant::now() + self.drain_timeout;
         if !self.listeners.are_inherited() {
             self.accept_backlog(deadline);

@@ -72,4 +72,5 @@ fn the_image_has_a_user_an_entry_point_a_port_and_a_health_check() {
     let check = &config["Healthcheck"]["Test"];
     assert_eq!(check[0], "CMD", "{config}"); // Without a shell, which the image lacks.
     assert_eq!(check[1], "/echoline", "{config}");
+    assert_eq!(check[2], "health", "{config}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
 use log::LevelFilter;
 
@@ -38,15 +38,30 @@ a second signal, 2 after a usage error.";
 
 const PORT_ZERO: &str = "--reuse-port cannot be used with port 0, for which each process gets a port of its own (see echoline --help)";
 
+const HEALTH_HELP: &str = "\
+The options and variables are those of the server, so that one environment serves both.
+With --metrics, /healthz is asked; else one line is sent to the first listen address,
+as --prefix, --proxy-protocol and --max-line want it. The other options have no effect.
+The check takes 2 s at most.
+
+Exit status: 0 if the server is well, 1 if not, 2 after a usage error, such as port 0.";
+
 /// TCP line echo daemon: one echoed line, one packet.
 #[derive(Debug, Parser)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[command(version, after_help = AFTER_HELP, args_override_self = true)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    #[command(flatten)]
+    pub server: ServerOptions,
+}
+
+/// The options of the server.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
+pub struct ServerOptions {
     /// Address to listen on, repeatable; a port alone means all addresses
     #[arg(
         short,
@@ -136,7 +151,7 @@ pub struct Cli {
     #[arg(long)]
     no_log_empty: bool,
 
-    /// Serve metrics over HTTP at /metrics; a port alone means all addresses
+    /// Serve /metrics, /healthz and /readyz over HTTP; a port alone means all addresses
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics: Option<HostPort>,
 
@@ -166,6 +181,10 @@ pub struct Cli {
 pub enum Command {
     /// Check a line echo: send lines, compare echoes, count packets
     Ping(Options),
+
+    /// Check the server that has these options and variables
+    #[command(after_help = HEALTH_HELP)]
+    Health(Box<ServerOptions>),
 }
 
 /// What to do instead of running the server.
@@ -192,7 +211,7 @@ fn timeout() -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(0..=MAX_TIMEOUT.as_secs())
 }
 
-impl Cli {
+impl ServerOptions {
     /// The settings of the server.
     pub fn config(&self) -> Config {
         let mut config = Config::default();
@@ -220,6 +239,11 @@ impl Cli {
             return Some("--listen");
         }
         self.reuse_port.then_some("--reuse-port")
+    }
+
+    /// The first address to listen on. There is one: the option has a default.
+    pub fn first_addr(&self) -> &HostPort {
+        &self.listen[0]
     }
 
     /// Whether the port of an address would be shared that the kernel chooses.
@@ -252,10 +276,12 @@ pub fn parse() -> Result<Cli, Exit> {
     let listen_source = matches.value_source("listen");
     let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(|e| exit(&e))?;
     let directives = env::var_os("RUST_LOG").unwrap_or_default();
-    cli.log_filter = LogFilter::from(cli.level_of_options()).with(&directives.to_string_lossy());
-    cli.unknown_variables = unknown_variables;
-    cli.listen_source = listen_source;
-    if cli.shares_port_zero() {
+    let server = &mut cli.server;
+    let level = LogFilter::from(server.level_of_options());
+    server.log_filter = level.with(&directives.to_string_lossy());
+    server.unknown_variables = unknown_variables;
+    server.listen_source = listen_source;
+    if server.shares_port_zero() {
         return Err(Exit::UsageError(PORT_ZERO.to_owned()));
     }
     Ok(cli)

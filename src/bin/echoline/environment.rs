@@ -1,5 +1,5 @@
-//! Options from environment variables: `ECHOLINE_MAX_LINE` is `--max-line`, and
-//! `ECHOLINE_PING_COUNT` is `--count` of `echoline ping`.
+//! Options from environment variables: `ECHOLINE_MAX_LINE` is `--max-line` of the server
+//! and of `echoline health`, and `ECHOLINE_PING_COUNT` is `--count` of `echoline ping`.
 //!
 //! The command line is parsed alone first. Only then does an option that it leaves out
 //! get its variable, and only if no option of the command line conflicts with it: clap
@@ -66,8 +66,13 @@ fn variables(command: &Command) -> Vec<String> {
     names
 }
 
+/// How the variables of a subcommand begin. `echoline health` has those of the server, as
+/// it has its options.
 fn subcommand_prefix(name: &str) -> String {
-    format!("{PREFIX}{}_", upper_case(name))
+    match name {
+        "health" => PREFIX.to_owned(),
+        _ => format!("{PREFIX}{}_", upper_case(name)),
+    }
 }
 
 fn upper_case(name: &str) -> String {
@@ -181,6 +186,7 @@ mod tests {
         named.dedup();
         let mut expected = variables(&command);
         expected.sort_unstable();
+        expected.dedup();
         assert_eq!(named, expected);
     }
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod environment;
+mod health;
 mod log_filter;
 mod logger;
 #[cfg(test)]
@@ -18,7 +19,8 @@ use std::process::ExitCode;
 use echoline::Server;
 use log::Level;
 
-use crate::cli::{Cli, Command, Exit};
+use crate::cli::{Cli, Command, Exit, ServerOptions};
+use crate::health::Check;
 use crate::metrics::Metrics;
 use crate::systemd::ServiceManager;
 
@@ -35,16 +37,25 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::from(1),
             Err(e) => fail(3, &e),
         },
-        Ok(cli) => serve(&cli).unwrap_or_else(|e| fail(1, &e)),
-        Err(Exit::Print(text)) => {
-            let _ = io::stdout().write_all(text.as_bytes()); // A closed pipe is no failure.
-            ExitCode::SUCCESS
-        }
+        Ok(Cli {
+            command: Some(Command::Health(options)),
+            ..
+        }) => check(&options),
+        Ok(cli) => serve(&cli.server).unwrap_or_else(|e| fail(1, &e)),
+        Err(Exit::Print(text)) => succeed(&text),
         Err(Exit::UsageError(error)) => fail(2, &error),
     }
 }
 
-fn serve(cli: &Cli) -> io::Result<ExitCode> {
+fn check(options: &ServerOptions) -> ExitCode {
+    match Check::of(options).map(|check| check.run()) {
+        Ok(Ok(healthy)) => succeed(&format!("healthy: {healthy}\n")),
+        Ok(Err(unhealthy)) => fail(1, &unhealthy),
+        Err(usage) => fail(2, &usage),
+    }
+}
+
+fn serve(cli: &ServerOptions) -> io::Result<ExitCode> {
     let inherited = systemd::inherited_listeners()?;
     if let (Some(option), false) = (cli.binding_option(), inherited.is_empty()) {
         return Ok(fail(2, &format_args!("{option} {CANNOT_BIND_INHERITED}")));
@@ -53,7 +64,7 @@ fn serve(cli: &Cli) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
+fn run(cli: &ServerOptions, inherited: Vec<TcpListener>) -> io::Result<()> {
     logger::init(&cli.log_filter);
     for directive in &cli.log_filter.malformed {
         let directive = directive.escape_debug();
@@ -90,6 +101,12 @@ fn run(cli: &Cli, inherited: Vec<TcpListener>) -> io::Result<()> {
         metrics.serve(server.handle())?;
     }
     server.run().map(drop)
+}
+
+/// Says on stdout what was asked for.
+fn succeed(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes()); // A closed pipe is no failure.
+    ExitCode::SUCCESS
 }
 
 /// Says on stderr, with one write, why the program ends with `status`.

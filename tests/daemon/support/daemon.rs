@@ -137,6 +137,11 @@ impl Daemon {
         text
     }
 
+    /// Holds the thread of the loop while `work` runs; the other threads go on.
+    pub fn while_loop_is_held<T>(&self, work: impl FnOnce() -> T) -> T {
+        process::while_held(self.pid(), work)
+    }
+
     pub fn has_exited(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

@@ -4,6 +4,8 @@ use std::env;
 use std::fs;
 use std::process::Command;
 
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// Takes from `command` the variables that the program would inherit from the tests and
@@ -23,6 +25,22 @@ pub fn without_inherited_settings(command: &mut Command) -> &mut Command {
 pub fn send_signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(pid, signal).expect("the process exists");
+}
+
+/// Holds a thread of a child process while `work` runs. The other threads of that process
+/// go on, which they would not after SIGSTOP (ptrace(2)).
+pub fn while_held<T>(thread: u32, work: impl FnOnce() -> T) -> T {
+    let thread = nix::unistd::Pid::from_raw(i32::try_from(thread).unwrap());
+    ptrace::seize(thread, ptrace::Options::empty()).expect("a child can be traced");
+    ptrace::interrupt(thread).unwrap();
+    let stopped = waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+    assert!(
+        matches!(stopped, WaitStatus::PtraceEvent(..)),
+        "{stopped:?}"
+    );
+    let result = work();
+    ptrace::detach(thread, None).unwrap();
+    result
 }
 
 /// A field of `/proc/PID/status` (`proc_pid_status(5)`).

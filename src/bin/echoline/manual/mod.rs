@@ -16,7 +16,7 @@ use crate::environment;
 
 const SERVER: Page = Page {
     name: "echoline",
-    usage: "echoline [OPTIONS]\necholine ping [OPTIONS] <HOST:PORT>",
+    usage: "echoline [OPTIONS]\necholine health [OPTIONS]\necholine ping [OPTIONS] <HOST:PORT>",
     description: include_str!("echoline.txt"),
     sections: include_str!("echoline.roff"),
 };

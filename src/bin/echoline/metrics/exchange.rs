@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
+use super::http::{self, Request};
+use super::source::{ANSWER_TIMEOUT, Source};
+
 /// The time from the accept to the close.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -19,6 +22,8 @@ pub struct Exchange {
 enum State {
     /// The request has arrived so far.
     Receiving(Vec<u8>),
+    /// The loop is asked, since then.
+    Waiting(Request, Instant),
     /// The rest of the response.
     Sending(Vec<u8>),
     /// The scraper has our FIN, and input is discarded until its FIN: closing with
@@ -37,43 +42,61 @@ impl Exchange {
         })
     }
 
-    /// What to poll for.
+    /// What to poll for. While the loop is asked, only the end of the connection is an
+    /// event, which poll(2) reports in any case.
     pub fn poll_fd(&self) -> PollFd<'_> {
         let flags = match self.state {
+            State::Waiting(..) => PollFlags::empty(),
             State::Sending(_) => PollFlags::OUT,
             State::Receiving(_) | State::Lingering => PollFlags::IN,
         };
         PollFd::new(&self.stream, flags)
     }
 
+    /// How long the exchange may wait for its next event.
     pub fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        let until = match self.state {
+            State::Waiting(_, since) => self.deadline.min(since + ANSWER_TIMEOUT),
+            _ => self.deadline,
+        };
+        until.saturating_duration_since(Instant::now())
     }
 
-    pub fn is_overdue(&self) -> bool {
-        self.time_left().is_zero()
-    }
-
-    /// Goes on after an event. `respond` has the response to what was received, or
-    /// `None` if the request is incomplete. Returns whether the connection stays open.
-    pub fn advance(&mut self, respond: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> bool {
+    /// Goes on as far as possible without waiting. `has_event` says whether the connection
+    /// has one. Returns whether it stays open.
+    pub fn advance(&mut self, has_event: bool, source: &mut Source) -> bool {
         let stays_open = self
-            .try_advance(respond)
+            .try_advance(has_event, source)
             .unwrap_or_else(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted));
-        stays_open && !self.is_overdue()
+        stays_open && Instant::now() < self.deadline
     }
 
-    fn try_advance(&mut self, respond: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> io::Result<bool> {
+    fn try_advance(&mut self, has_event: bool, source: &mut Source) -> io::Result<bool> {
+        if has_event && !self.on_event()? {
+            return Ok(false);
+        }
+        if let State::Waiting(request, since) = self.state
+            && let Some(status) = source.status(since)
+        {
+            self.state = State::Sending(request.respond(status));
+            self.send()?;
+        }
+        Ok(true)
+    }
+
+    fn on_event(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 4096];
         match &mut self.state {
-            State::Receiving(request) => {
+            State::Receiving(received) => {
                 let len = self.stream.read(&mut buffer)?;
-                request.extend_from_slice(&buffer[..len]);
-                match respond(request) {
-                    Some(response) => self.state = State::Sending(response),
+                received.extend_from_slice(&buffer[..len]);
+                self.state = match http::parse(received) {
                     None => return Ok(len > 0),
-                }
+                    Some(Ok(request)) => State::Waiting(request, Instant::now()),
+                    Some(Err(refusal)) => State::Sending(refusal.into_bytes(true)),
+                };
             }
+            State::Waiting(..) => return Ok(false),
             State::Sending(_) => {}
             State::Lingering => return Ok(self.stream.read(&mut buffer)? > 0),
         }

@@ -16,11 +16,24 @@ pub enum Format {
 }
 
 impl Format {
-    pub fn content_type(self) -> &'static str {
+    /// Type and subtype.
+    pub fn media_type(self) -> (&'static str, &'static str) {
         match self {
-            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::Prometheus => ("text", "plain"),
+            Format::OpenMetrics => ("application", "openmetrics-text"),
         }
+    }
+
+    pub fn version(self) -> &'static str {
+        match self {
+            Format::Prometheus => "0.0.4",
+            Format::OpenMetrics => "1.0.0",
+        }
+    }
+
+    pub fn content_type(self) -> String {
+        let ((main, sub), version) = (self.media_type(), self.version());
+        format!("{main}/{sub}; version={version}; charset=utf-8")
     }
 }
 

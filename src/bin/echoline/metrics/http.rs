@@ -1,148 +1,287 @@
-//! Pure: an HTTP request in, its response out (RFC 9110, RFC 9112). One request per
-//! connection.
+//! Pure: an HTTP request in, what it asks for or why it is refused out (RFC 9110, RFC
+//! 9112). One request per connection.
 
-use std::io;
-use std::time::SystemTime;
+use httparse::{EMPTY_HEADER, Header, Status};
 
-use httparse::{EMPTY_HEADER, Header, Request, Status};
-
+use super::accept;
 use super::exposition::Format;
+use super::response::Response;
 
-/// The longest head of a request that is waited for. Prometheus sends some 300 bytes.
+/// The longest head of a request, its empty line included. Prometheus sends some 300
+/// bytes.
 const MAX_HEAD: usize = 8 * 1024;
 
 const MAX_HEADERS: usize = 64;
 
-/// The response to `received`; `None` if the head of the request is incomplete.
-/// `metrics` has the text, or an error if the server does not run.
-pub fn respond(
-    received: &[u8],
-    metrics: impl FnOnce(Format) -> io::Result<String>,
-) -> Option<Vec<u8>> {
+/// A request that can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    pub resource: Resource,
+    /// GET, not HEAD.
+    pub wants_body: bool,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    Metrics(Format),
+    /// Whether the loop runs.
+    Health,
+    /// Whether the server takes new clients.
+    Readiness,
+}
+
+/// The request at the beginning of `received`; `None` if its head is incomplete. The
+/// verdict does not depend on how the head was cut into segments.
+///
+/// # Errors
+///
+/// The response to a request that cannot be served.
+pub fn parse(received: &[u8]) -> Option<Result<Request, Response>> {
+    let head = &received[..received.len().min(MAX_HEAD)];
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-    let mut request = Request::new(&mut headers);
-    let response = match request.parse(received) {
-        Ok(Status::Complete(_)) => route(&request, metrics),
-        Ok(Status::Partial) if received.len() < MAX_HEAD => return None,
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(Status::Complete(_)) => Some(route(&request)),
+        Ok(Status::Partial) if head.len() < MAX_HEAD => None,
         Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            error("431 Request Header Fields Too Large")
+            let status = "431 Request Header Fields Too Large";
+            Some(Err(Response::error(status)))
         }
-        Err(_) => error("400 Bad Request"),
+        Err(_) => Some(Err(bad_request())),
+    }
+}
+
+fn bad_request() -> Response {
+    Response::error("400 Bad Request")
+}
+
+fn route(request: &httparse::Request<'_, '_>) -> Result<Request, Response> {
+    check_host(request)?;
+    let resource = match path(request.path.unwrap_or_default())? {
+        "/metrics" => Resource::Metrics(accept::format_for(values(request.headers, "accept"))),
+        "/healthz" => Resource::Health,
+        "/readyz" => Resource::Readiness,
+        _ => return Err(Response::error("404 Not Found")),
     };
-    Some(response.into_bytes())
-}
-
-fn route(request: &Request<'_, '_>, metrics: impl FnOnce(Format) -> io::Result<String>) -> String {
-    let path = request.path.unwrap_or_default();
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
-    match (request.method, path) {
-        (Some("GET" | "HEAD"), "/metrics") => {
-            let format = format_for(request.headers);
-            let Ok(text) = metrics(format) else {
-                return error("503 Service Unavailable");
-            };
-            let mut response = head("200 OK", format.content_type(), text.len());
-            if request.method == Some("GET") {
-                response += &text;
-            }
-            response
+    let wants_body = match request.method {
+        Some("GET") => true,
+        Some("HEAD") => false,
+        _ => {
+            return Err(Response::error(
+                "405 Method Not Allowed\r\nAllow: GET, HEAD",
+            ));
         }
-        (_, "/metrics") => error("405 Method Not Allowed\r\nAllow: GET, HEAD"),
-        _ => error("404 Not Found"),
-    }
+    };
+    Ok(Request {
+        resource,
+        wants_body,
+    })
 }
 
-/// The format that the scraper asks for. Prometheus asks for both, `OpenMetrics` first.
-fn format_for(headers: &[Header<'_>]) -> Format {
-    let is_accept = |header: &&Header<'_>| header.name.eq_ignore_ascii_case("accept");
-    let accepts_open_metrics = headers.iter().filter(is_accept).any(|header| {
-        let value = String::from_utf8_lossy(header.value).to_ascii_lowercase();
-        value.contains("application/openmetrics-text")
-    });
-    if accepts_open_metrics {
-        Format::OpenMetrics
-    } else {
-        Format::Prometheus
-    }
+/// The values of all headers of this name.
+fn values<'a>(headers: &'a [Header<'_>], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let has_name = move |header: &&Header<'_>| header.name.eq_ignore_ascii_case(name);
+    headers.iter().filter(has_name).map(|header| header.value)
 }
 
-fn error(status: &str) -> String {
-    head(status, "text/plain", 0)
+/// A request has one valid Host, and only one of HTTP/1.0 may have none (RFC 9112, section
+/// 3.2).
+fn check_host(request: &httparse::Request<'_, '_>) -> Result<(), Response> {
+    let mut hosts = values(request.headers, "host");
+    let is_valid = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.is_empty() || is_authority(host),
+        (None, _) => request.version == Some(0),
+        (Some(_), Some(_)) => false,
+    };
+    is_valid.then_some(()).ok_or_else(bad_request)
 }
 
-fn head(status: &str, content_type: &str, len: usize) -> String {
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    format!(
-        "HTTP/1.1 {status}\r\n\
-         Date: {date}\r\n\
-         Content-Type: {content_type}\r\n\
-         Content-Length: {len}\r\n\
-         Connection: close\r\n\r\n"
-    )
+/// Whether `text` may be a host with or without a port (RFC 3986, sections 3.2.2 and
+/// 3.2.3), judged by its characters.
+fn is_authority(text: &[u8]) -> bool {
+    let in_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    !text.is_empty() && text.iter().all(in_host)
+}
+
+/// The path that the target of a request names, in origin-form or in absolute-form (RFC
+/// 9112, section 3.2). The authority of an absolute-form is not compared: the server
+/// does not know its names.
+fn path(target: &str) -> Result<&str, Response> {
+    let path = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
+            if !scheme.eq_ignore_ascii_case("http") {
+                return Err(Response::error("421 Misdirected Request"));
+            }
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(end);
+            if !is_authority(authority.as_bytes()) {
+                return Err(bad_request());
+            }
+            path
+        }
+        _ => target,
+    };
+    Ok(path.split_once('?').map_or(path, |(path, _)| path))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn response_to(request: &str) -> String {
-        let metrics = |format: Format| Ok(format!("{format:?}\n"));
-        let response = respond(request.as_bytes(), metrics).expect("a complete request");
-        String::from_utf8(response).unwrap()
+    /// The resource, or the status of the response.
+    fn verdict(received: &str) -> Result<Resource, String> {
+        let parsed = parse(received.as_bytes()).expect("a complete request");
+        parsed.map(|request| request.resource).map_err(status)
     }
 
-    fn status_of(request: &str) -> String {
-        let response = response_to(request);
-        response.split(' ').nth(1).unwrap().to_owned()
+    fn status(response: Response) -> String {
+        let text = String::from_utf8(response.into_bytes(true)).unwrap();
+        text.split(' ').nth(1).unwrap().to_owned()
     }
 
-    #[test]
-    fn get_and_head_differ_in_the_body_only() {
-        let get = response_to("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
-        let head = response_to("HEAD /metrics?a=b HTTP/1.0\r\n\r\n");
-        assert!(get.starts_with("HTTP/1.1 200 OK\r\nDate: "));
-        assert!(get.contains("\r\nContent-Length: 11\r\nConnection: close\r\n\r\nPrometheus\n"));
-        assert!(head.contains("\r\nContent-Length: 11\r\n") && head.ends_with("\r\n\r\n"));
+    fn get(target: &str) -> Result<Resource, String> {
+        verdict(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
     }
 
-    #[test]
-    fn other_paths_and_methods_are_refused() {
-        assert_eq!(status_of("GET / HTTP/1.1\r\n\r\n"), "404");
-        assert_eq!(status_of("POST /metric HTTP/1.1\r\n\r\n"), "404");
-        let post = response_to("POST /metrics HTTP/1.1\r\nContent-Length: 9\r\n\r\n");
-        assert!(post.starts_with("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\n"));
+    fn refused<T>(status: &str) -> Result<T, String> {
+        Err(status.to_owned())
     }
 
     #[test]
-    fn the_accept_header_chooses_the_format() {
-        let with =
-            |accept: &str| response_to(&format!("GET /metrics HTTP/1.1\r\n{accept}\r\n\r\n"));
-        let text = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
-        let open = "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
-        assert!(with("Accept: */*").contains(text));
-        assert!(with("Accept: text/plain;version=0.0.4").contains(text));
-        let prometheus = "accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1";
-        let response = with(prometheus);
-        assert!(response.contains(open) && response.ends_with("\r\n\r\nOpenMetrics\n"));
+    fn resources_are_served_by_get_and_head() {
+        let text = Resource::Metrics(Format::Prometheus);
+        for (path, resource) in [
+            ("/metrics", text),
+            ("/healthz", Resource::Health),
+            ("/readyz", Resource::Readiness),
+        ] {
+            for (method, wants_body) in [("GET", true), ("HEAD", false)] {
+                let request = format!("{method} {path}?a=/b HTTP/1.0\r\n\r\n");
+                let expected = Request {
+                    resource,
+                    wants_body,
+                };
+                assert_eq!(parse(request.as_bytes()).unwrap().ok(), Some(expected));
+            }
+            let post = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
+            assert_eq!(verdict(&post), refused("405"));
+            assert_eq!(get(&format!("{path}/")), refused("404"));
+        }
+        assert_eq!(get("/"), refused("404"));
+        assert_eq!(get("/healthz/readyz"), refused("404"));
     }
 
     #[test]
-    fn an_incomplete_head_is_waited_for_up_to_8_kib() {
-        let respond = |request: &str| respond(request.as_bytes(), |_| Ok(String::new()));
-        assert!(respond("").is_none());
-        assert!(respond("GET /metrics HTTP/1.1\r\nHost: a\r\n").is_none());
-        let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(8192));
-        assert_eq!(status_of(&long), "431");
+    fn an_absolute_target_is_that_of_its_path() {
+        for target in [
+            "http://a/healthz",
+            "HTTP://a.example:9100/healthz?x",
+            "http://[::1]:9100/healthz",
+        ] {
+            assert_eq!(get(target), Ok(Resource::Health), "{target}");
+        }
+        for (target, status) in [
+            ("http://a", "404"),
+            ("http://a?/healthz", "404"),
+            ("http://a/b/http://c/healthz", "404"),
+            ("/http://a/healthz", "404"),
+            ("http:///healthz", "400"),
+            ("http://user@a/healthz", "400"),
+            ("https://a/healthz", "421"),
+            ("ftp://a/healthz", "421"),
+        ] {
+            assert_eq!(get(target), refused(status), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_one_valid_host_from_http_1_1_on() {
+        let with = |version: &str, hosts: &str| {
+            verdict(&format!("GET /healthz HTTP/{version}\r\n{hosts}\r\n"))
+        };
+        for hosts in ["Host: a:80\r\n", "host:\r\n", "HOST: [::1]:9100\r\n"] {
+            assert_eq!(with("1.1", hosts), Ok(Resource::Health), "{hosts}");
+            assert_eq!(with("1.0", hosts), Ok(Resource::Health), "{hosts}");
+        }
+        assert_eq!(with("1.0", ""), Ok(Resource::Health));
+        assert_eq!(with("1.1", ""), refused("400"));
+        for hosts in [
+            "Host: a\r\nHost: a\r\n",
+            "Host: a b\r\n",
+            "Host: a/b\r\n",
+            "Host: u@a\r\n",
+        ] {
+            assert_eq!(with("1.1", hosts), refused("400"), "{hosts}");
+            assert_eq!(with("1.0", hosts), refused("400"), "{hosts}");
+        }
+        // The Host is required also beside an absolute-form.
+        let absolute = "GET http://a/healthz HTTP/1.1\r\n\r\n";
+        assert_eq!(verdict(absolute), refused("400"));
+    }
+
+    /// A request whose head has `len` bytes.
+    fn head_of(len: usize) -> String {
+        let (start, end) = ("GET /healthz HTTP/1.1\r\nHost: a\r\nX: ", "\r\n\r\n");
+        start.to_owned() + &"x".repeat(len - start.len() - end.len()) + end
+    }
+
+    #[test]
+    fn a_head_has_up_to_8_kib_however_it_is_cut() {
+        assert_eq!(verdict(&head_of(8192)), Ok(Resource::Health));
+        let long = head_of(8193);
+        assert_eq!(verdict(&long), refused("431"));
+        assert!(parse(&long.as_bytes()[..8191]).is_none());
+        assert_eq!(verdict(&long[..8192]), refused("431"));
+        assert_eq!(
+            verdict(&(head_of(100) + &"x".repeat(9000))),
+            Ok(Resource::Health)
+        );
+    }
+
+    #[test]
+    fn an_incomplete_head_is_waited_for_and_a_bad_one_refused() {
+        assert!(parse(b"").is_none());
+        assert!(parse(b"GET /metrics HTTP/1.1\r\nHost: a\r\n").is_none());
         let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(65));
-        assert_eq!(status_of(&many), "431");
-        assert_eq!(status_of("\0"), "400");
-        assert_eq!(status_of("GET /metrics HTTP/2.0\r\n\r\n"), "400");
+        assert_eq!(verdict(&many), refused("431"));
+        assert_eq!(verdict("\0"), refused("400"));
+        assert_eq!(verdict("GET /metrics HTTP/2.0\r\n\r\n"), refused("400"));
     }
 
-    #[test]
-    fn a_server_that_does_not_run_is_unavailable() {
-        let fails = |_| Err(io::Error::other("stopped"));
-        let response = respond(b"GET /metrics HTTP/1.1\r\n\r\n", fails).unwrap();
-        assert!(response.starts_with(b"HTTP/1.1 503 "));
+    /// Pieces of requests, in any order.
+    fn request() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"GET ".to_vec()),
+            Just(b"/healthz ".to_vec()),
+            Just(b"GET /metrics HTTP/1.1\r\nHost: a\r\n".to_vec()),
+            Just(b"HTTP/1.1\r\n".to_vec()),
+            Just(b"Host: a\r\n".to_vec()),
+            Just(b"Accept: */*\r\n".repeat(33)),
+            Just(b"\r\n".to_vec()),
+            Just(b"\n".to_vec()),
+            Just(head_of(8100).into_bytes()),
+            (1..200_usize).prop_map(|len| vec![b'x'; len]),
+            proptest::collection::vec(any::<u8>(), 1..4),
+        ];
+        proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// The first verdict on a part of what has been received is the verdict on all.
+        #[test]
+        fn the_verdict_does_not_depend_on_the_cuts(
+            received in request(),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..40),
+        ) {
+            let verdict = |len| parse(&received[..len]).map(|parsed| parsed.map_err(status));
+            let mut lens: Vec<_> = cuts.iter().map(|cut| cut.index(received.len() + 1)).collect();
+            lens.push(received.len());
+            lens.sort_unstable();
+            let first = lens.into_iter().find_map(verdict);
+            prop_assert_eq!(first, verdict(received.len()));
+        }
     }
 }

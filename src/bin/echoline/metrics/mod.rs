@@ -1,9 +1,10 @@
-//! `--metrics`: the totals over HTTP, served by a thread of their own.
+//! `--metrics`: the totals over HTTP, and probes, served by a thread of their own.
 //!
-//! The thread waits in poll(2) for all its sockets, so a slow scraper delays no other.
+//! The thread waits in poll(2) for all its sockets and for the loop's answer, so neither
+//! a slow scraper nor a stuck loop delays another exchange.
 //! It has at most [`MAX_EXCHANGES`] connections, and a new one replaces the oldest, so
-//! idle ones keep no scrape out. It asks the loop for its totals at most once per
-//! [`MAX_AGE`], however many requests come.
+//! idle ones keep no scrape out. It asks the loop for its totals at most ten times a
+//! second, however many requests come.
 //!
 //! The thread logs nothing: the check that stdout is writable holds for one thread
 //! only. It ends with the process.
@@ -11,32 +12,30 @@
 //! `tiny_http` is not used, as it starts a thread per connection, without a limit or a
 //! timeout.
 
+mod accept;
 mod exchange;
 mod exposition;
 mod http;
+mod response;
+mod source;
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use echoline::{Handle, HostPort, Totals};
+use echoline::{Handle, HostPort};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::logger;
 use exchange::Exchange;
-use exposition::Format;
+use source::Source;
 
 /// Connections at a time. The file descriptors that the library keeps free suffice for
 /// them.
 const MAX_EXCHANGES: usize = 8;
-
-/// Totals up to this age answer a scrape. The loop visits each open connection for new
-/// ones.
-const MAX_AGE: Duration = Duration::from_millis(100);
 
 /// The wait after an accept that failed: poll would report the same connection at once.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -46,6 +45,8 @@ const BACKLOG: i32 = 128;
 /// The listeners for scrapes.
 pub struct Metrics {
     listeners: Vec<TcpListener>,
+    /// Carries the news that the loop has answered.
+    wake: (PipeReader, PipeWriter),
 }
 
 impl Metrics {
@@ -71,7 +72,10 @@ impl Metrics {
         }
         match lacking {
             Some(error) if listeners.is_empty() => Err(error),
-            _ => Ok(Metrics { listeners }),
+            _ => Ok(Metrics {
+                listeners,
+                wake: io::pipe().map_err(|e| cannot_serve(addr, &e))?,
+            }),
         }
     }
 
@@ -84,10 +88,7 @@ impl Metrics {
         for listener in &self.listeners {
             log::info!("metrics on http://{}/metrics", listener.local_addr()?);
         }
-        let source = Source {
-            server,
-            latest: None,
-        };
+        let source = Source::new(server, self.wake);
         thread::Builder::new()
             .name("metrics".to_string())
             .spawn(move || run(&self.listeners, source))
@@ -118,44 +119,18 @@ fn lacks_family(e: &io::Error) -> bool {
     errno.is_some_and(|errno| [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].contains(&errno))
 }
 
-/// Where the metrics come from.
-struct Source {
-    server: Handle,
-    /// The last totals, and when they came.
-    latest: Option<(Instant, Totals)>,
-}
-
-impl Source {
-    fn text(&mut self, format: Format) -> io::Result<String> {
-        let totals = self.totals()?;
-        Ok(exposition::text(&totals, logger::lost_records(), format))
-    }
-
-    fn totals(&mut self) -> io::Result<Totals> {
-        match self.latest {
-            Some((at, totals)) if at.elapsed() < MAX_AGE => Ok(totals),
-            _ => {
-                let totals = self.server.totals()?;
-                self.latest = Some((Instant::now(), totals));
-                Ok(totals)
-            }
-        }
-    }
-}
-
 fn run(listeners: &[TcpListener], mut source: Source) -> ! {
     // The oldest first.
     let mut exchanges = VecDeque::new();
     loop {
-        let ready = wait(listeners, &exchanges);
-        let (ready_listeners, ready_exchanges) = ready.split_at(listeners.len());
-        let mut ready = ready_exchanges.iter();
+        let ready = wait(listeners, &source, &exchanges);
+        let (ready_listeners, ready) = ready.split_at(listeners.len());
+        if ready[0] {
+            source.receive();
+        }
+        let mut ready = ready[1..].iter();
         exchanges.retain_mut(|exchange: &mut Exchange| {
-            if ready.next() == Some(&true) {
-                exchange.advance(|received| http::respond(received, |format| source.text(format)))
-            } else {
-                !exchange.is_overdue()
-            }
+            exchange.advance(ready.next() == Some(&true), &mut source)
         });
         for (listener, _) in listeners
             .iter()
@@ -167,15 +142,18 @@ fn run(listeners: &[TcpListener], mut source: Source) -> ! {
     }
 }
 
-/// Waits for events. Returns which sockets have one, listeners first.
-fn wait(listeners: &[TcpListener], exchanges: &VecDeque<Exchange>) -> Vec<bool> {
+/// Waits for events. Returns what has one: the listeners, then the source, then the
+/// exchanges.
+fn wait(listeners: &[TcpListener], source: &Source, exchanges: &VecDeque<Exchange>) -> Vec<bool> {
     let accepting = listeners
         .iter()
         .map(|listener| PollFd::new(listener, PollFlags::IN));
     let exchanging = exchanges.iter().map(Exchange::poll_fd);
-    let mut fds: Vec<PollFd<'_>> = accepting.chain(exchanging).collect();
-    // Deadlines are in the order of the accepts.
-    let timeout = exchanges.front().map(Exchange::time_left);
+    let mut fds: Vec<PollFd<'_>> = accepting
+        .chain([source.poll_fd()])
+        .chain(exchanging)
+        .collect();
+    let timeout = exchanges.iter().map(Exchange::time_left).min();
     let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
     // Without an event, as after a signal, all are false.
     let _ = poll(&mut fds, timeout.as_ref());

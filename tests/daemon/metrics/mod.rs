@@ -1,19 +1,20 @@
 //! `--metrics`: what a scrape gets, and what it costs.
 
+mod http;
+mod prometheus;
+
 use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use rustix::process::Signal;
-use serde_json::Value;
 
-use crate::support::clients::{connect, echo, read_to_end, wait_for_data};
+use crate::support::clients::{connect, echo, read_to_end};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::deadline::{wait_for, wait_until};
-use crate::support::namespace::in_private_network;
 use crate::support::strace::count_calls;
 
 const GET: &str = "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -32,7 +33,7 @@ pub fn metrics_addr(daemon: &Daemon, ip: &str) -> SocketAddr {
 }
 
 /// Sends a request, and returns the whole response.
-fn request(addr: SocketAddr, text: &str) -> String {
+pub fn request(addr: SocketAddr, text: &str) -> String {
     let mut scraper = connect(addr);
     scraper.write_all(text.as_bytes()).unwrap();
     String::from_utf8(read_to_end(&scraper)).unwrap()
@@ -183,41 +184,6 @@ fn accept_pauses_and_lost_records_are_counted() {
 }
 
 #[test]
-fn the_accept_header_chooses_open_metrics() {
-    let (_daemon, addr) = start(&[]);
-    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
-    let response = request(addr, &format!("GET /metrics HTTP/1.1\r\n{accept}\r\n\r\n"));
-    let content_type =
-        "\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
-    assert!(response.contains(content_type), "{response}");
-    assert!(response.contains("\n# TYPE echoline_lines counter\necholine_lines_total 0\n"));
-    assert!(response.ends_with("\n# EOF\n"));
-    let text = scrape(addr);
-    assert!(text.contains("\n# TYPE echoline_lines_total counter\necholine_lines_total 0\n"));
-}
-
-#[test]
-fn head_has_no_body_and_other_paths_and_methods_are_refused() {
-    let (_daemon, addr) = start(&[]);
-    let head = request(addr, "HEAD /metrics HTTP/1.1\r\n\r\n");
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"));
-    for (text, status) in [
-        ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
-        (
-            "POST /metrics HTTP/1.1\r\n\r\n",
-            "405 Method Not Allowed\r\nAllow: GET, HEAD",
-        ),
-        ("hello\n", "400 Bad Request"),
-    ] {
-        let response = request(addr, text);
-        assert!(
-            response.starts_with(&format!("HTTP/1.1 {status}\r\n")),
-            "{response}"
-        );
-    }
-}
-
-#[test]
 fn an_address_in_use_is_named_and_a_port_alone_is_both_families() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
@@ -275,23 +241,6 @@ fn descriptors_are_kept_for_scrapes_at_the_connection_limit() {
     assert!((30..64).contains(&open), "{open}");
 }
 
-/// What the scraper sends after the response is discarded, and does not reset the
-/// connection before the scraper has read.
-#[test]
-fn a_head_that_is_too_long_is_refused_without_a_reset() {
-    let (_daemon, addr) = start(&[]);
-    let mut scraper = connect(addr);
-    let head = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(1 << 14));
-    scraper.write_all(head.as_bytes()).unwrap();
-    wait_for_data(&scraper);
-    scrape(addr);
-    scraper.write_all(b"the rest").unwrap();
-    scrape(addr);
-    scraper.write_all(b" and more").unwrap();
-    let response = read_to_end(&scraper);
-    assert!(response.starts_with(b"HTTP/1.1 431 "), "{response:?}");
-}
-
 #[test]
 fn a_request_that_never_ends_is_closed_in_the_end() {
     let (daemon, addr) = start(&[]);
@@ -347,49 +296,6 @@ fn a_scrape_costs_the_loop_one_wake_up() {
     assert!(calls.total() >= SCRAPES - 1, "{calls:?}");
 }
 
-#[test]
-#[ignore = "needs promtool (Debian's prometheus)"]
-fn promtool_accepts_the_metrics() {
-    let (daemon, addr) = start(&[]);
-    echo(&daemon.connect(), b"hello\n");
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool is installed");
-    let mut stdin = promtool.stdin.take().unwrap();
-    stdin.write_all(scrape(addr).as_bytes()).unwrap();
-    drop(stdin);
-    let output = promtool.wait_with_output().unwrap();
-    let findings = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(findings, "");
-    assert_eq!(output.status.code(), Some(0));
-}
-
-/// Prometheus asks for `OpenMetrics`, and parses it strictly.
-#[test]
-#[ignore = "needs prometheus, unshare(1) and user namespaces"]
-fn prometheus_scrapes_the_metrics() {
-    in_private_network(|| {
-        let (daemon, addr) = start(&[]);
-        let client = daemon.connect();
-        (0..7).for_each(|_| echo(&client, b"hello\n"));
-        let prometheus = Prometheus::start(addr);
-        wait_until("the scrape", || prometheus.query("up") == "1");
-        assert_eq!(prometheus.query("echoline_lines_total"), "7");
-        assert_eq!(
-            prometheus.query("echoline_build_info{version=\"0.1.0\"}"),
-            "1"
-        );
-        let of_type = prometheus.api("metadata?metric=echoline_lines");
-        assert_eq!(
-            of_type["echoline_lines"][0]["type"], "counter",
-            "OpenMetrics"
-        );
-    });
-}
-
 /// Is killed on drop.
 struct Killed(Child);
 
@@ -409,65 +315,4 @@ impl Drop for Killed {
 fn free_addr() -> SocketAddr {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     free.local_addr().unwrap()
-}
-
-/// Prometheus with a scrape per second.
-struct Prometheus {
-    process: Killed,
-    dir: String,
-    addr: SocketAddr,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        self.process.kill();
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-impl Prometheus {
-    fn start(target: SocketAddr) -> Prometheus {
-        let dir = format!(
-            "{}/prometheus.{}",
-            env!("CARGO_TARGET_TMPDIR"),
-            std::process::id()
-        );
-        fs::create_dir_all(&dir).unwrap();
-        let config = format!("{dir}/prometheus.yml");
-        let text = format!(
-            "scrape_configs: [{{job_name: echoline, scrape_interval: 1s, scrape_timeout: 1s, \
-             static_configs: [{{targets: ['{target}']}}]}}]\n"
-        );
-        fs::write(&config, text).unwrap();
-        let addr = free_addr();
-        let process = Command::new("prometheus")
-            .arg(format!("--config.file={config}"))
-            .arg(format!("--storage.tsdb.path={dir}/data"))
-            .arg(format!("--web.listen-address={addr}"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("prometheus is installed");
-        let process = Killed(process);
-        wait_until("Prometheus", || TcpStream::connect(addr).is_ok());
-        Prometheus { process, dir, addr }
-    }
-
-    /// The `data` of an answer of the HTTP API.
-    fn api(&self, call: &str) -> Value {
-        let call = call
-            .replace('"', "%22")
-            .replace('{', "%7B")
-            .replace('}', "%7D");
-        let response = request(self.addr, &format!("GET /api/v1/{call} HTTP/1.0\r\n\r\n"));
-        let (_, body) = response.split_once("\r\n\r\n").unwrap();
-        let mut answer: Value = serde_json::from_str(body).unwrap_or_default();
-        answer["data"].take()
-    }
-
-    /// The value of the first series that `query` finds; empty if there is none.
-    fn query(&self, query: &str) -> String {
-        let data = self.api(&format!("query?query={query}"));
-        let value = data["result"][0]["value"][1].as_str();
-        value.unwrap_or_default().to_owned()
-    }
 }
