@@ -60,7 +60,8 @@ find_missing() {
         command -v "$tool" >/dev/null || missing_packages+=(${tools[$tool]})
     done
     for tool in "${own_tools[@]}"; do
-        command -v "$tool" >/dev/null || missing_tools+=("$tool")
+        # An install that was interrupted may leave a tool that does not run.
+        "$tool" --version &>/dev/null || missing_tools+=("$tool")
     done
     [ -d "$(rustc --print target-libdir --target $aarch64)" ] || missing_target=("Rust target $aarch64")
     missing=("${missing_packages[@]}" "${missing_tools[@]}" "${missing_target[@]}")
