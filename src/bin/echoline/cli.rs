@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
 use log::LevelFilter;
 
@@ -33,6 +33,12 @@ Environment:
 
 Exit status: 0 after a clean stop, 1 if the server could not run or was ended by
 a second signal, 2 after a usage error.";
+
+/// The options about binding addresses: identifier, option, variable.
+const BINDING: [(&str, &str, &str); 2] = [
+    ("listen", "--listen", "ECHOLINE_LISTEN"),
+    ("reuse_port", "--reuse-port", "ECHOLINE_REUSE_PORT"),
+];
 
 const PORT_ZERO: &str = "--reuse-port cannot be used with port 0, for which each process gets a port of its own (see echoline --help)";
 
@@ -141,9 +147,13 @@ pub struct Cli {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Where `listen` comes from.
+    /// Options of the command line that are about binding addresses.
     #[arg(skip)]
-    listen_source: Option<ValueSource>,
+    pub binding_options: Vec<&'static str>,
+
+    /// Variables that are about binding addresses.
+    #[arg(skip)]
+    pub binding_variables: Vec<&'static str>,
 
     /// The level of `RUST_LOG`, or else of the options.
     #[arg(skip = LevelFilter::Info)]
@@ -206,14 +216,6 @@ impl Cli {
         config
     }
 
-    /// The option that is about binding addresses, if one is given.
-    pub fn binding_option(&self) -> Option<&'static str> {
-        if self.listen_source != Some(ValueSource::DefaultValue) {
-            return Some("--listen");
-        }
-        self.reuse_port.then_some("--reuse-port")
-    }
-
     /// Whether the port of an address would be shared that the kernel chooses.
     fn shares_port_zero(&self) -> bool {
         self.reuse_port && self.listen.iter().any(|addr| addr.port() == 0)
@@ -241,16 +243,28 @@ pub fn parse() -> Result<Cli, Exit> {
         let completed = environment::complete(command, &matches);
         matches = completed.map_err(|e| usage_error(&e))?;
     }
-    let listen_source = matches.value_source("listen");
+    let binding_options = binding(&matches, ValueSource::CommandLine);
+    let binding_variables = binding(&matches, ValueSource::EnvVariable);
     let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(|e| exit(&e))?;
     let level = level_of_environment().map_err(Exit::UsageError)?;
     cli.log_level = level.unwrap_or_else(|| cli.level_of_options());
     cli.unknown_variables = unknown_variables;
-    cli.listen_source = listen_source;
+    cli.binding_options = binding_options;
+    cli.binding_variables = binding_variables;
     if cli.shares_port_zero() {
         return Err(Exit::UsageError(PORT_ZERO.to_owned()));
     }
     Ok(cli)
+}
+
+/// The options about binding addresses that `source` gives, by their names there.
+fn binding(matches: &ArgMatches, source: ValueSource) -> Vec<&'static str> {
+    let is_given = |(id, ..): &(&str, &str, &str)| matches.value_source(id) == Some(source);
+    let given = BINDING.into_iter().filter(is_given);
+    let of_environment = source == ValueSource::EnvVariable;
+    given
+        .map(|(_, option, variable)| if of_environment { variable } else { option })
+        .collect()
 }
 
 /// The definition of the command line. Out of line, as the code is large.
