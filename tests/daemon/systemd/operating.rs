@@ -11,9 +11,9 @@ fn the_socket_unit_takes_over_from_a_service_that_runs() {
     systemd.run("systemctl start echoline.service");
     let alone = systemd.wait_for_daemon();
     systemd.run(&commands_with("enable --now echoline.socket"));
-    for asked in ["is-active", "is-enabled"] {
+    for unit in ["echoline.socket", "echoline.service"] {
         systemd.run(&format!(
-            "systemctl {asked} echoline.socket echoline.service"
+            "systemctl is-active {unit} && systemctl is-enabled {unit}"
         ));
     }
     assert_ne!(systemd.wait_for_daemon(), alone);
