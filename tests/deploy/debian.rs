@@ -118,7 +118,7 @@ fn assert_both_are_active(systemd: &Systemd) {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh, dpkg, deb-systemd-helper, systemd, nc and root"]
+#[ignore = "needs deploy/build.sh, dpkg, deb-systemd-helper, systemd, nc, ss and root"]
 fn the_package_starts_its_service_which_the_socket_unit_takes_over_as_the_page_says() {
     let systemd = Systemd::boot_with(&[]);
     let mut copy = systemd.command("cat >/run/echoline.deb");

@@ -23,7 +23,7 @@ fn the_socket_unit_takes_over_from_a_service_that_runs() {
 }
 
 #[test]
-#[ignore = "needs systemd and root"]
+#[ignore = "needs systemd, ss and root"]
 fn a_port_alone_in_the_drop_in_is_all_addresses_of_both_families() {
     let systemd = Systemd::boot();
     systemd.run("systemctl start echoline.socket echoline.service");
