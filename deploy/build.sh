@@ -28,19 +28,35 @@ scratch() {
     trap 'rm -rf "$scratch"' EXIT
 }
 
+# Copies the documents to $1, with most files that they link. A link to another file of the
+# repository, as a test, becomes its text.
+documents() {
+    mkdir -p "$1/deploy"
+    cp -R README.md docs examples "$1"
+    cp -R deploy/haproxy deploy/kubernetes deploy/systemd "$1/deploy"
+    find "$1" -name '*.md' -execdir perl -0pi -e '
+        s{(?<!!)\[([^][]*)\]\(([^)#]*)(?:#[^)]*)?\)}{
+            my ($link, $text, $target) = ($&, $1, $2);
+            $target eq "" || $target =~ /:/ || -e $target ? $link : $text
+        }ge' {} +
+}
+
 tarball() (
     static
     scratch
     name=echoline-$version-x86_64-linux
     mkdir "$scratch/$name"
-    cp "$static" README.md CHANGELOG.md LICENSE "$scratch/$name"
-    cp -R docs deploy/man deploy/completions deploy/systemd "$scratch/$name"
+    cp "$static" CHANGELOG.md LICENSE "$scratch/$name"
+    cp -R deploy/man deploy/completions deploy/systemd "$scratch/$name"
+    documents "$scratch/$name"
     tar -C "$scratch" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 \
         --numeric-owner --mode=u=rwX,go=rX -cf - "$name" | gzip -9n >"$out/$name.tar.gz"
 )
 
 deb() (
     cargo build --locked --release --bin echoline
+    rm -rf "$out/doc"
+    documents "$out/doc"
     gzip -9nc CHANGELOG.md >"$out/changelog.gz"
     cat >"$out/changelog.Debian" <<END
 echoline ($version-1) unstable; urgency=medium

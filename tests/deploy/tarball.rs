@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::run::{run, shell};
-use crate::{VERSION, package, scratch};
+use crate::{VERSION, assert_links_lead_to_files, package, scratch};
 
 #[test]
 #[ignore = "needs deploy/build.sh and readelf (binutils)"]
@@ -31,6 +31,7 @@ fn the_tarball_has_a_static_binary_its_documents_and_units() {
     ] {
         assert!(dir.join(file).is_file(), "{file}");
     }
+    assert_links_lead_to_files(&dir);
     let binary = dir.join("echoline");
     let version = run(Command::new(&binary).arg("--version"));
     assert_eq!(version, format!("echoline {VERSION}\n"));

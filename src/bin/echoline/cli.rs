@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
 use log::LevelFilter;
 
@@ -35,6 +35,12 @@ Environment:
 
 Exit status: 0 after a clean stop, 1 if the server could not run or was ended by
 a second signal, 2 after a usage error.";
+
+/// The options about binding addresses: identifier, option, variable.
+const BINDING: [(&str, &str, &str); 2] = [
+    ("listen", "--listen", "ECHOLINE_LISTEN"),
+    ("reuse_port", "--reuse-port", "ECHOLINE_REUSE_PORT"),
+];
 
 const PORT_ZERO: &str = "--reuse-port cannot be used with port 0, for which each process gets a port of its own (see echoline --help)";
 
@@ -163,9 +169,13 @@ pub struct ServerOptions {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Where `listen` comes from.
+    /// Options of the command line that are about binding addresses.
     #[arg(skip)]
-    listen_source: Option<ValueSource>,
+    pub binding_options: Vec<&'static str>,
+
+    /// Variables that are about binding addresses.
+    #[arg(skip)]
+    pub binding_variables: Vec<&'static str>,
 
     /// The levels of `RUST_LOG`, or else of the options.
     #[arg(skip = LogFilter::from(LevelFilter::Info))]
@@ -233,14 +243,6 @@ impl ServerOptions {
         config
     }
 
-    /// The option that is about binding addresses, if one is given.
-    pub fn binding_option(&self) -> Option<&'static str> {
-        if self.listen_source != Some(ValueSource::DefaultValue) {
-            return Some("--listen");
-        }
-        self.reuse_port.then_some("--reuse-port")
-    }
-
     /// The first address to listen on. There is one: the option has a default.
     pub fn first_addr(&self) -> &HostPort {
         &self.listen[0]
@@ -273,18 +275,30 @@ pub fn parse() -> Result<Cli, Exit> {
         let completed = environment::complete(command, &matches);
         matches = completed.map_err(|e| usage_error(&e))?;
     }
-    let listen_source = matches.value_source("listen");
+    let binding_options = binding(&matches, ValueSource::CommandLine);
+    let binding_variables = binding(&matches, ValueSource::EnvVariable);
     let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(|e| exit(&e))?;
     let directives = env::var_os("RUST_LOG").unwrap_or_default();
     let server = &mut cli.server;
     let level = LogFilter::from(server.level_of_options());
     server.log_filter = level.with(&directives.to_string_lossy());
     server.unknown_variables = unknown_variables;
-    server.listen_source = listen_source;
+    server.binding_options = binding_options;
+    server.binding_variables = binding_variables;
     if server.shares_port_zero() {
         return Err(Exit::UsageError(PORT_ZERO.to_owned()));
     }
     Ok(cli)
+}
+
+/// The options about binding addresses that `source` gives, by their names there.
+fn binding(matches: &ArgMatches, source: ValueSource) -> Vec<&'static str> {
+    let is_given = |(id, ..): &(&str, &str, &str)| matches.value_source(id) == Some(source);
+    let given = BINDING.into_iter().filter(is_given);
+    let of_environment = source == ValueSource::EnvVariable;
+    given
+        .map(|(_, option, variable)| if of_environment { variable } else { option })
+        .collect()
 }
 
 /// The definition of the command line. Out of line, as the code is large.

@@ -26,6 +26,8 @@ use crate::systemd::ServiceManager;
 
 const CANNOT_BIND_INHERITED: &str =
     "cannot be used with the sockets that systemd has opened (LISTEN_FDS) (see echoline --help)";
+const OVERRIDDEN_BY_INHERITED: &str =
+    "has no effect: systemd has opened the sockets (LISTEN_FDS), and their unit has the addresses";
 
 fn main() -> ExitCode {
     match cli::parse() {
@@ -57,7 +59,7 @@ fn check(options: &ServerOptions) -> ExitCode {
 
 fn serve(cli: &ServerOptions) -> io::Result<ExitCode> {
     let inherited = systemd::inherited_listeners()?;
-    if let (Some(option), false) = (cli.binding_option(), inherited.is_empty()) {
+    if let (Some(option), false) = (cli.binding_options.first(), inherited.is_empty()) {
         return Ok(fail(2, &format_args!("{option} {CANNOT_BIND_INHERITED}")));
     }
     run(cli, inherited)?;
@@ -84,10 +86,14 @@ fn run(cli: &ServerOptions, inherited: Vec<TcpListener>) -> io::Result<()> {
         None
     });
     let metrics = cli.metrics.as_ref().map(Metrics::bind).transpose()?;
-    let config = cli.config();
+    let mut config = cli.config();
     let mut server = if inherited.is_empty() {
         Server::bind(&config)?
     } else {
+        for variable in &cli.binding_variables {
+            log::warn!("{variable} {OVERRIDDEN_BY_INHERITED}");
+        }
+        config.reuse_port = false;
         Server::from_listeners(&config, inherited)?
     };
     server.handle_signals()?;

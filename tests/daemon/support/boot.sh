@@ -1,16 +1,17 @@
 # Boots systemd as process 1 of namespaces of its own, until it is killed or its time
 # is up. Needs root, overlayfs and cgroup2.
 #
-#   boot.sh UNITS BINARY
+#   boot.sh [UNITS BINARY]
 #
-# UNITS becomes /etc/systemd/system, and BINARY /usr/bin/echoline.
+# UNITS becomes /etc/systemd/system, and BINARY /usr/bin/echoline. Without them there is no
+# echoline.
 #
 # A booting systemd empties /tmp, among other things. So its root is an overlay: it
 # reads the machine's files, and what it writes or removes stays in memory. It has its
 # own /dev, and can write neither /sys nor /proc/sys. Outside, there is one more group
 # in cgroup2 until the end.
 set -eu
-units=$1 binary=$2 stage=${3-start}
+units=${1-} binary=${2-} stage=${3-start}
 again=(bash "$0" "$units" "$binary")
 
 case $stage in
@@ -22,13 +23,13 @@ mount)
     cd /mnt
     mkdir upper work root cgroup
     mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
-    cp "$binary" root/usr/bin/echoline
+    [ -z "$binary" ] || cp "$binary" root/usr/bin/echoline
     # No unit starts but those of the test, and journald.
     for wants in root/usr/lib/systemd/system/*.wants root/etc/systemd/system; do
         mount -t tmpfs tmpfs "$wants"
     done
     cd root/etc/systemd/system
-    cp "$units"/* .
+    [ -z "$units" ] || cp "$units"/* .
     printf '[Unit]\nAllowIsolate=yes\nWants=systemd-journald.service\n' >test.target
     mkdir ../journald.conf.d
     printf '[Journal]\nStorage=volatile\nReadKMsg=no\n' >../journald.conf.d/test.conf

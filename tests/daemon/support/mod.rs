@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod deadline;
 pub mod link;
 pub mod namespace;
+pub mod operating;
 pub mod pcap;
 pub mod preload;
 pub mod process;

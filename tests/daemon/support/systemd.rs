@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
@@ -28,14 +27,14 @@ pub struct Systemd {
 impl Systemd {
     /// Boots systemd with the units of `deploy/systemd` and the binary under test.
     pub fn boot() -> Systemd {
-        Systemd::boot_with(Path::new(UNITS), Path::new(BINARY))
+        Systemd::boot_with(&[UNITS, BINARY])
     }
 
-    /// The same with the units in the directory `units`, and `binary`.
-    pub fn boot_with(units: &Path, binary: &Path) -> Systemd {
+    /// Boots systemd with `args` of `boot.sh`.
+    pub fn boot_with(args: &[&str]) -> Systemd {
         let mut boot = Command::new("bash")
             .arg(BOOT)
-            .args([units, binary])
+            .args(args)
             .stdin(Stdio::null())
             .spawn()
             .expect("bash is installed");
@@ -56,11 +55,17 @@ impl Systemd {
         systemd
     }
 
-    fn try_run(&self, script: &str) -> Output {
+    /// A shell script in the namespaces.
+    pub fn command(&self, script: &str) -> Command {
         let init = self.init.to_string();
         let mut command = Command::new("nsenter");
         command.args(["--target", &init, "--all", "sh", "-c", script]);
-        command.output().expect("nsenter is installed")
+        command
+    }
+
+    fn try_run(&self, script: &str) -> Output {
+        let output = self.command(script).output();
+        output.expect("nsenter is installed")
     }
 
     /// Runs a shell script in the namespaces; asserts exit status 0 and returns its

@@ -195,3 +195,28 @@ fn binding_beside_inherited_sockets_is_a_usage_error() {
         assert_fails(output, 2, &message);
     }
 }
+
+/// The file of settings has them for the service without its socket unit.
+#[test]
+fn variables_about_binding_are_warnings_beside_inherited_sockets() {
+    let mut command = with_socket(listener(), "1");
+    let variables = [("ECHOLINE_LISTEN", ":3000"), ("ECHOLINE_REUSE_PORT", "1")];
+    let daemon = Daemon::spawn_keeping_stdin(command.envs(variables));
+    for (variable, _) in variables {
+        daemon.wait_for_record(&format!("WARN  [echoline] {variable} has no effect: "));
+    }
+    echo(&daemon.connect(), b"hello\n");
+    let listening = |line: &&String| line.contains("listening on");
+    assert_eq!(daemon.log().iter().filter(listening).count(), 1);
+}
+
+#[test]
+fn an_ipv4_client_of_a_socket_of_both_families_has_an_ipv4_address() {
+    let socket = TcpListener::bind("[::]:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let daemon = start_with_socket(socket, &["--max-per-ip", "1"]);
+    let client = connect(([127, 0, 0, 1], port).into());
+    echo(&client, b"hello\n");
+    let addr = client.local_addr().unwrap();
+    daemon.wait_for_record(&format!("[echoline] {addr} connected"));
+}

@@ -4,5 +4,6 @@
 mod activation;
 mod booted;
 mod notify;
+mod operating;
 mod restart;
 mod units;
