@@ -59,8 +59,11 @@ pub struct Config {
     /// [`MAX_TIMEOUT`]; `None`, the default: never.
     pub idle_timeout: Option<Duration>,
     /// Closes a connection if its peer acknowledges or takes nothing for this long
-    /// while output is pending (`TCP_USER_TIMEOUT`, Linux): 1 ms to
-    /// [`MAX_TIMEOUT`], default 60 s; `None`: when the kernel gives up.
+    /// while output is pending: 1 ms to [`MAX_TIMEOUT`], default 60 s; `None`: when the
+    /// kernel gives up.
+    ///
+    /// The kernel keeps it (`TCP_USER_TIMEOUT`, Linux). Where the kernel does not, as with
+    /// MPTCP, a timer of the server limits how long the kernel may take no output.
     pub send_timeout: Option<Duration>,
     /// How long the loop polls without sleeping after an event, up to
     /// [`MAX_TIMEOUT`]; zero, the default: not at all. Saves the sender the time

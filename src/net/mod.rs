@@ -6,6 +6,7 @@
 pub(crate) const EDGE_TRIGGERED: bool = cfg!(not(mio_unsupported_force_poll_poll));
 
 pub(crate) mod listener;
+pub(crate) mod options;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tcp_info;

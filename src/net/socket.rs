@@ -6,6 +6,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use rustix::net::SendFlags;
 
+use crate::net::options::Support;
 use crate::net::stream::Stream;
 use crate::net::tcp_info::TcpInfo;
 
@@ -20,6 +21,7 @@ pub(crate) struct Socket<S = TcpStream> {
     read_until_would_block: bool,
     /// ACKs leave at once (`TCP_QUICKACK`). Off at first, as the listener's is.
     quick_ack: bool,
+    support: Support,
 }
 
 /// What an event says about reading.
@@ -44,13 +46,20 @@ pub(crate) enum ReadOutcome {
 }
 
 impl<S: Stream> Socket<S> {
+    /// A stream for which the kernel does all that Linux does for TCP.
     pub fn new(stream: S) -> Socket<S> {
         Socket {
             stream,
             readable: false,
             read_until_would_block: !S::EDGE_TRIGGERED,
             quick_ack: false,
+            support: Support::Full,
         }
+    }
+
+    /// Notes that the kernel does only this for the stream.
+    pub fn set_support(&mut self, support: Support) {
+        self.support = support;
     }
 
     /// Records an event's readiness.
@@ -177,8 +186,18 @@ impl<S: Stream> Socket<S> {
         self.stream.take_error()?.map_or(Ok(()), Err)
     }
 
+    /// What the kernel knows of the stream; nothing where it is about another.
     pub fn tcp_info(&self) -> TcpInfo {
-        self.stream.tcp_info()
+        if self.support.has_tcp_info() {
+            self.stream.tcp_info()
+        } else {
+            TcpInfo::default()
+        }
+    }
+
+    /// Whether the kernel keeps the send timeout.
+    pub fn keeps_send_timeout(&self) -> bool {
+        self.support.keeps_send_timeout()
     }
 
     pub fn stream_mut(&mut self) -> &mut S {

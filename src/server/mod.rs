@@ -15,7 +15,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use log::info;
+use log::{info, warn};
 use mio::{Events, Poll};
 
 use crate::config::{Config, MAX_PREFIX_LEN};
@@ -23,6 +23,7 @@ use crate::connection::Context;
 use crate::connection::decoder::InputBuffer;
 use crate::connection::encoder::LineEncoder;
 use crate::error::with_context;
+use crate::net::options::StreamOptions;
 use crate::stats::Totals;
 
 use connections::Connections;
@@ -88,7 +89,7 @@ impl Server {
     /// address cannot be bound; the text says which and why.
     pub fn bind(config: &Config) -> io::Result<Server> {
         config.validate()?;
-        let listeners = Listeners::bind(&config.listen, config.reuse_port, config.send_timeout)?;
+        let listeners = Listeners::bind(&config.listen, config.reuse_port, stream_options(config))?;
         Server::new(config, listeners)
     }
 
@@ -110,11 +111,12 @@ impl Server {
             let what = "reuse_port has to be set before the bind";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        let listeners = Listeners::inherit(listeners, config.send_timeout)?;
+        let listeners = Listeners::inherit(listeners, stream_options(config))?;
         Server::new(config, listeners)
     }
 
     fn new(config: &Config, mut listeners: Listeners) -> io::Result<Server> {
+        warn_of_lost_settings(config, &listeners);
         let loop_error = |e| with_context(&e, format_args!("cannot set up the event loop"));
         let poll = Poll::new().map_err(loop_error)?;
         let control = Control::new(poll.registry()).map_err(loop_error)?;
@@ -127,7 +129,7 @@ impl Server {
             shares_ports: config.reuse_port,
             limits: ConnectionLimits::new(max_connections, config.max_per_ip),
             connections: Connections::new(config.log_empty),
-            timers: Timers::new(config.idle_timeout),
+            timers: Timers::new(config.idle_timeout, config.send_timeout),
             context: Context {
                 input: InputBuffer::new(READ_BUFFER_LEN, MAX_PREPEND),
                 encoder: LineEncoder::new(config.packet_per_line, &config.prefix, MAX_ENCODED_PART),
@@ -214,5 +216,20 @@ impl Server {
             accept_pauses: self.listeners.pauses(),
             ..self.connections.totals(self.timers.clock().nanos())
         }
+    }
+}
+
+fn stream_options(config: &Config) -> StreamOptions {
+    StreamOptions {
+        send_timeout: config.send_timeout,
+        keepalive: Some(Duration::from_mins(1)),
+    }
+}
+
+/// Warns of what the settings ask for and the sockets do not give.
+fn warn_of_lost_settings(config: &Config, listeners: &Listeners) {
+    let mptcp = listeners.mptcp_addrs().filter(|_| config.packet_per_line);
+    for addr in mptcp {
+        warn!("{addr}: lines may share packets, as MPTCP ignores MSG_EOR");
     }
 }

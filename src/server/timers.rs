@@ -1,4 +1,4 @@
-//! Timers: a heap of deadlines, and one idle timer per slot.
+//! Timers: a heap of deadlines, and per slot one idle timer and one send timer.
 //!
 //! The clock is read once per run of the loop while a timer is armed, and not at
 //! all while none is.
@@ -34,6 +34,8 @@ pub(crate) enum Timer {
     Header(usize, Nanos),
     /// The connection with this key may have been idle for too long.
     Idle(usize),
+    /// The peer of the connection with this key may have taken nothing for too long.
+    Send(usize),
     /// The handshakes that had begun had time to complete.
     Leave,
     /// The drain timeout has passed.
@@ -51,21 +53,50 @@ pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Timer)>>,
     retry_accept_armed: bool,
     progress_armed: bool,
-    idle_timeout: Option<Duration>,
-    /// By key: whether the idle timer is armed. There is one per slot. A reused slot
-    /// inherits it; at worst it fires early and is armed again.
-    idle_armed: Vec<bool>,
+    idle: SlotTimers,
+    send: SlotTimers,
+}
+
+/// Timers of one kind, at most one per slot. A reused slot inherits it; at worst it fires
+/// early and is armed again.
+#[derive(Debug)]
+struct SlotTimers {
+    timeout: Option<Duration>,
+    /// By key: whether the timer is armed.
+    armed: Vec<bool>,
+}
+
+impl SlotTimers {
+    fn new(timeout: Option<Duration>) -> SlotTimers {
+        let armed = Vec::new();
+        SlotTimers { timeout, armed }
+    }
+
+    /// Returns false if the timer of this slot was armed already.
+    fn arm(&mut self, key: usize) -> bool {
+        if self.armed.len() <= key {
+            self.armed.resize(key + 1, false);
+        }
+        !std::mem::replace(&mut self.armed[key], true)
+    }
+
+    /// What is left of the timeout after `elapsed` milliseconds; zero only if it has
+    /// certainly passed. `None` without a timeout.
+    fn left(&self, elapsed: u32) -> Option<Duration> {
+        let elapsed = Duration::from_millis(elapsed.into());
+        Some((self.timeout? + RESOLUTION).saturating_sub(elapsed))
+    }
 }
 
 impl Timers {
-    pub fn new(idle_timeout: Option<Duration>) -> Timers {
+    pub fn new(idle_timeout: Option<Duration>, send_timeout: Option<Duration>) -> Timers {
         Timers {
             clock: Clock::start(),
             heap: BinaryHeap::new(),
             retry_accept_armed: false,
             progress_armed: false,
-            idle_timeout,
-            idle_armed: Vec::new(),
+            idle: SlotTimers::new(idle_timeout),
+            send: SlotTimers::new(send_timeout),
         }
     }
 
@@ -95,7 +126,8 @@ impl Timers {
         let Reverse((_, timer)) = self.heap.pop()?;
         match timer {
             Timer::RetryAccept => self.retry_accept_armed = false,
-            Timer::Idle(key) => self.idle_armed[key] = false,
+            Timer::Idle(key) => self.idle.armed[key] = false,
+            Timer::Send(key) => self.send.armed[key] = false,
             Timer::Progress => self.progress_armed = false,
             Timer::Linger(..)
             | Timer::Header(..)
@@ -142,9 +174,9 @@ impl Timers {
     /// Arms the idle timer of a slot for a new connection, if there is an idle
     /// timeout. Returns the time of its first activity.
     pub fn arm_idle(&mut self, key: usize) -> Millis {
-        if let Some(timeout) = self.idle_timeout {
+        if let Some(timeout) = self.idle.timeout {
             self.clock.update();
-            self.arm_slot(key, timeout + RESOLUTION);
+            self.arm_idle_after(timeout + RESOLUTION, key);
         }
         self.clock.millis()
     }
@@ -152,22 +184,40 @@ impl Timers {
     /// Whether `idle_for` milliseconds exceed the idle timeout. Arms the idle timer
     /// again in any case, as the connection goes on if unread input is found.
     pub fn check_idle(&mut self, key: usize, idle_for: u32) -> bool {
-        let Some(timeout) = self.idle_timeout else {
+        let (Some(timeout), Some(left)) = (self.idle.timeout, self.idle.left(idle_for)) else {
             return false;
         };
-        let idle_for = Duration::from_millis(idle_for.into());
-        let left = (timeout + RESOLUTION).saturating_sub(idle_for);
-        self.arm_slot(key, if left.is_zero() { timeout } else { left });
+        self.arm_idle_after(if left.is_zero() { timeout } else { left }, key);
         left.is_zero()
     }
 
-    fn arm_slot(&mut self, key: usize, after: Duration) {
-        if self.idle_armed.len() <= key {
-            self.idle_armed.resize(key + 1, false);
-        }
-        if !std::mem::replace(&mut self.idle_armed[key], true) {
+    fn arm_idle_after(&mut self, after: Duration, key: usize) {
+        if self.idle.arm(key) {
             self.arm_after(after, Timer::Idle(key));
         }
+    }
+
+    /// Arms the send timer of a slot, if there is a send timeout and the timer is not armed
+    /// yet. If so, returns the time.
+    pub fn arm_send(&mut self, key: usize) -> Option<Millis> {
+        let timeout = self.send.timeout?;
+        if !self.send.arm(key) {
+            return None;
+        }
+        self.arm_after(timeout + RESOLUTION, Timer::Send(key));
+        Some(self.clock.millis())
+    }
+
+    /// Whether `blocked_for` milliseconds exceed the send timeout. If not, arms the send
+    /// timer again.
+    pub fn check_send(&mut self, key: usize, blocked_for: u32) -> bool {
+        let Some(left) = self.send.left(blocked_for) else {
+            return false;
+        };
+        if !left.is_zero() && self.send.arm(key) {
+            self.arm_after(left, Timer::Send(key));
+        }
+        left.is_zero()
     }
 
     /// A time that no clock will show is never due.
@@ -184,12 +234,12 @@ mod tests {
     use super::*;
 
     fn timers(idle_timeout: u64) -> Timers {
-        Timers::new(Some(Duration::from_millis(idle_timeout)))
+        Timers::new(Some(Duration::from_millis(idle_timeout)), None)
     }
 
     #[test]
     fn timers_expire_when_due_and_earliest_first() {
-        let mut timers = Timers::new(None);
+        let mut timers = Timers::new(None, None);
         assert_eq!(timers.next_timeout(), None);
         let start = timers.clock().now();
         let at = |secs| start + Duration::from_secs(secs);
@@ -207,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_timer_beyond_the_range_of_the_clock_is_never_due() {
-        let mut timers = Timers::new(None);
+        let mut timers = Timers::new(None, None);
         timers.arm_heartbeat(Duration::MAX);
         assert_eq!(timers.next_timeout(), None);
     }
@@ -223,6 +273,23 @@ mod tests {
         assert_eq!(timers.pop_expired(late), None);
         assert!(!timers.check_idle(3, 400));
         assert_eq!(timers.pop_expired(late), Some(Timer::Idle(3)));
+    }
+
+    #[test]
+    fn a_send_timer_is_armed_once_and_again_while_time_is_left() {
+        let mut timers = Timers::new(None, Some(Duration::from_secs(1)));
+        assert!(timers.arm_send(3).is_some());
+        assert!(
+            timers.arm_send(3).is_none(),
+            "the time goes on from the first"
+        );
+        let late = timers.clock().now() + Duration::from_secs(2);
+        assert_eq!(timers.pop_expired(late), Some(Timer::Send(3)));
+        assert!(!timers.check_send(3, 1000), "it may be 999.1 ms");
+        assert_eq!(timers.pop_expired(late), Some(Timer::Send(3)));
+        assert!(timers.check_send(3, 1001));
+        assert_eq!(timers.pop_expired(late), None);
+        assert!(Timers::new(None, None).arm_send(3).is_none());
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod load_balancer;
 mod log;
 mod memory;
 mod metrics;
+mod mptcp;
 mod nc;
 mod packets;
 mod ping;
