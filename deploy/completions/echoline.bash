@@ -26,7 +26,7 @@ _echoline() {
 
     case "${cmd}" in
         echoline)
-            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping"
+            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --idle-timeout --send-timeout --keepalive --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -61,6 +61,10 @@ _echoline() {
                     return 0
                     ;;
                 --send-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keepalive)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_echoline_global_optspecs
-    string join \n l/listen= reuse-port packet-per-line prefix= max-line= max-connections= max-per-ip= proxy-protocol idle-timeout= send-timeout= drain-timeout= busy-poll= no-log-empty metrics= v/verbose q/quiet h/help V/version
+    string join \n l/listen= reuse-port packet-per-line prefix= max-line= max-connections= max-per-ip= proxy-protocol idle-timeout= send-timeout= keepalive= drain-timeout= busy-poll= no-log-empty metrics= v/verbose q/quiet h/help V/version
 end
 
 function __fish_echoline_needs_command
@@ -31,6 +31,7 @@ complete -c echoline -n "__fish_echoline_needs_command" -l max-connections -d 'M
 complete -c echoline -n "__fish_echoline_needs_command" -l max-per-ip -d 'Most open connections from one address; 0: no limit' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l idle-timeout -d 'Close a connection that sends nothing for this long; 0: never' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l send-timeout -d 'Close a connection if its peer takes nothing for this long; 0: never' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l keepalive -d 'Idle time before the first keepalive probe; 0: no probes' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l drain-timeout -d 'How long a stop may take' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l busy-poll -d 'Poll this long after an event before sleeping' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l metrics -d 'Serve metrics over HTTP at /metrics; a port alone means all addresses' -r

@@ -222,14 +222,17 @@ impl Server {
 fn stream_options(config: &Config) -> StreamOptions {
     StreamOptions {
         send_timeout: config.send_timeout,
-        keepalive: Some(Duration::from_mins(1)),
+        keepalive: config.keepalive,
     }
 }
 
-/// Warns of what the settings ask for and the sockets do not give.
+/// Warns of what the settings ask for and the sockets do not give, or what they leave open.
 fn warn_of_lost_settings(config: &Config, listeners: &Listeners) {
     let mptcp = listeners.mptcp_addrs().filter(|_| config.packet_per_line);
     for addr in mptcp {
         warn!("{addr}: lines may share packets, as MPTCP ignores MSG_EOR");
+    }
+    if config.keepalive.is_none() && config.idle_timeout.is_none() {
+        warn!("without keepalive and an idle timeout, a quiet peer that vanishes stays for ever");
     }
 }

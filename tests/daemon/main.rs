@@ -13,6 +13,7 @@ mod command_line;
 mod environment;
 mod faults;
 mod haproxy;
+mod keepalive;
 mod limits;
 mod line_limit;
 mod lines;
