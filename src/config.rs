@@ -64,9 +64,16 @@ pub struct Config {
     /// [`MAX_TIMEOUT`]; `None`, the default: never.
     pub idle_timeout: Option<Duration>,
     /// Closes a connection if its peer acknowledges or takes nothing for this long
-    /// while output is pending (`TCP_USER_TIMEOUT`, Linux): 1 ms to
-    /// [`MAX_TIMEOUT`], default 60 s; `None`: when the kernel gives up.
+    /// while output is pending: 1 ms to [`MAX_TIMEOUT`], default 60 s; `None`: when the
+    /// kernel gives up.
+    ///
+    /// The kernel keeps it (`TCP_USER_TIMEOUT`, Linux). Where the kernel does not, as with
+    /// MPTCP, a timer of the server limits how long the kernel may take no output.
     pub send_timeout: Option<Duration>,
+    /// The idle time before the first keepalive probe, which finds a peer that has
+    /// vanished while no output is pending: whole seconds from 1 to [`MAX_KEEPALIVE`],
+    /// default 60 s. Further probes follow each 10 s. `None`: no probes.
+    pub keepalive: Option<Duration>,
     /// How long the loop polls without sleeping after an event, up to
     /// [`MAX_TIMEOUT`]; zero, the default: not at all. Saves the sender the time
     /// of a wake-up, at the cost of a processor.
@@ -86,6 +93,9 @@ pub(crate) const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// The longest timeout: 2,000,000 s, some 23 days.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(2_000_000);
+
+/// The longest [`Config::keepalive`]: 32,767 s, the largest `TCP_KEEPIDLE` of Linux (tcp(7)).
+pub const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
 
 /// The largest value of [`Config::max_line`]: 1 GiB.
 pub const MAX_LINE_LIMIT: usize = 1 << 30;
@@ -107,6 +117,7 @@ impl Default for Config {
             proxy_timeout: Some(Duration::from_secs(3)),
             idle_timeout: None,
             send_timeout: Some(Duration::from_mins(1)),
+            keepalive: Some(Duration::from_mins(1)),
             busy_poll: Duration::ZERO,
             log_empty: true,
             drain_timeout: Duration::from_secs(5),
@@ -132,6 +143,13 @@ impl Config {
         }
         if self.reuse_port && self.listen.iter().any(|addr| addr.port() == 0) {
             return invalid("reuse_port needs a port other than 0".to_owned());
+        }
+        let seconds = 1..=MAX_KEEPALIVE.as_secs();
+        let is_refused =
+            |idle: Duration| !seconds.contains(&idle.as_secs()) || idle.subsec_nanos() > 0;
+        if self.keepalive.is_some_and(is_refused) {
+            let what = format!("keepalive is not whole seconds in {seconds:?}; None turns it off");
+            return invalid(what);
         }
         for (name, timeout) in [
             ("idle_timeout", self.idle_timeout),
@@ -212,6 +230,23 @@ mod tests {
         assert_eq!(why, "prefix is over 1024 bytes");
         let why = refusal(|config| config.prefix = b"two\nlines".to_vec());
         assert_eq!(why, "prefix has a newline");
+    }
+
+    #[test]
+    fn a_keepalive_that_the_kernel_would_round_or_refuse_is_refused() {
+        for millis in [0, 999, 1500, 32_767_001, 32_768_000] {
+            let keepalive = Some(Duration::from_millis(millis));
+            let why = refusal(|config| config.keepalive = keepalive);
+            let expected = "keepalive is not whole seconds in 1..=32767; None turns it off";
+            assert_eq!(why, expected);
+        }
+        for keepalive in [None, Some(Duration::from_secs(1)), Some(MAX_KEEPALIVE)] {
+            let config = Config {
+                keepalive,
+                ..Config::default()
+            };
+            assert!(config.validate().is_ok());
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@
 //! Linux is tested. [`SegmentCounts`] need Linux 4.6. Other Unix systems with epoll or
 //! kqueue are supported without what only Linux has: `MSG_EOR`, `MSG_MORE`,
 //! `TCP_QUICKACK`, `TCP_USER_TIMEOUT` and the counts. One packet per line is best
-//! effort there.
+//! effort there, and so it is with MPTCP.
 //!
 //! [behaviour]: https://docs.rs/crate/echoline/latest/source/docs/behaviour.md
 //! [ping]: https://docs.rs/crate/echoline/latest/source/docs/ping.md
@@ -80,7 +80,7 @@ mod signals;
 mod stats;
 
 pub use address::{AddrError, HostPort};
-pub use config::{Config, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
+pub use config::{Config, MAX_KEEPALIVE, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
 pub use net::tcp_info::SegmentCounts;
 pub use server::{Handle, Observer, Server, TOTALS_TARGET, raise_fd_limit};
 pub use stats::{CloseCounts, Totals};

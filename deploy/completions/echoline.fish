@@ -32,6 +32,7 @@ complete -c echoline -n "__fish_echoline_needs_command" -l max-per-ip -d 'Most o
 complete -c echoline -n "__fish_echoline_needs_command" -l proxy-timeout -d 'How long a PROXY protocol header may take; 0: only the idle timeout' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l idle-timeout -d 'Close a connection that sends nothing for this long; 0: never' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l send-timeout -d 'Close a connection if its peer takes nothing for this long; 0: never' -r
+complete -c echoline -n "__fish_echoline_needs_command" -l keepalive -d 'Idle time before the first keepalive probe; 0: no probes' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l drain-timeout -d 'How long a stop may take' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l busy-poll -d 'Poll this long after an event before sleeping' -r
 complete -c echoline -n "__fish_echoline_needs_command" -l metrics -d 'Serve /metrics, /healthz and /readyz over HTTP; a port alone means all addresses' -r

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 use rustix::net::SendFlags;
+use socket2::SockRef;
 
 use crate::client::event::Event;
 use crate::client::options::{Options, Prefix};
 use crate::client::pattern::Pattern;
 use crate::client::statistics::{Close, Statistics};
 use crate::client::verifier::{Verdict, Verifier, prefix_of};
+use crate::net::options::Support;
 use crate::net::socket::{ReadOutcome, Socket};
 
 /// A connection to the server.
@@ -59,8 +61,11 @@ impl Session {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let pattern = Pattern::new(number, options.line_len);
+        let support = Support::of(&SockRef::from(&stream));
+        let mut socket = Socket::new(TcpStream::from_std(stream));
+        socket.set_support(support);
         Ok(Session {
-            socket: Socket::new(TcpStream::from_std(stream)),
+            socket,
             number,
             verifier: Verifier::new(pattern, options.prefix.clone()),
             sent: 0,

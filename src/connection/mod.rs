@@ -62,6 +62,8 @@ pub(crate) struct Connection<S = TcpStream> {
 pub(crate) enum Outcome {
     /// Nothing until the next event.
     Wait,
+    /// As `Wait`. Output is pending, and the kernel does not keep the send timeout.
+    Blocked,
     /// Run it again: input may wait, or output can go on.
     Reschedule,
     /// Run it again to discard input, and close it after [`LINGER_TIMEOUT`].
@@ -155,7 +157,7 @@ impl<S: Stream> Connection<S> {
             Progress::BudgetUsed => return Ok(Outcome::Reschedule),
             Progress::WouldBlock => {
                 self.socket.uncork();
-                return Ok(Outcome::Wait); // Backpressure: no read.
+                return Ok(self.wait_to_write()); // Backpressure: no read.
             }
         }
         if self.state != State::Open {
@@ -166,6 +168,26 @@ impl<S: Stream> Connection<S> {
         }
         self.socket.uncork();
         Ok(Outcome::Wait)
+    }
+
+    fn wait_to_write(&self) -> Outcome {
+        if self.socket.keeps_send_timeout() {
+            Outcome::Wait
+        } else {
+            Outcome::Blocked
+        }
+    }
+
+    /// Takes `now` for the last time that the kernel has taken output.
+    pub fn begin_blocked(&mut self, now: Millis) {
+        self.last_activity = now;
+    }
+
+    /// Milliseconds since the kernel has taken output last; `None` if none is pending, or
+    /// if the kernel keeps the send timeout.
+    pub fn blocked_for(&self, now: Millis) -> Option<u32> {
+        let is_blocked = !self.output.is_empty() && !self.socket.keeps_send_timeout();
+        is_blocked.then(|| millis_between(self.last_activity, now))
     }
 
     #[cold]

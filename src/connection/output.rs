@@ -60,7 +60,10 @@ impl OutputBuffer {
     ) -> io::Result<Progress> {
         debug_assert!(self.is_empty(), "lines would overtake pending ones");
         let mut position = sender.encoder.start();
-        let mut progress = sender.send_next(&lines, &mut position)?;
+        let mut progress = Progress::BudgetUsed;
+        if !sender.encoder.has_prefix() {
+            progress = sender.send_next(&lines, &mut position)?;
+        }
         if progress == Progress::BudgetUsed {
             progress = sender.send(&lines, &mut position, MAX_SENDS_OF_NEW_LINES)?;
         }
@@ -150,9 +153,10 @@ impl<S: Stream> Sender<'_, S> {
     #[inline]
     fn send_plain(&mut self, lines: &[u8], position: &mut Position) -> io::Result<usize> {
         let rest = &lines[position.sent..];
-        let (part, eor) = match self.encoder.segment_per_line {
-            true => (first_line(rest), EOR),
-            false => (rest, SendFlags::empty()),
+        let (part, eor) = if self.encoder.segment_per_line {
+            (first_line(rest), EOR)
+        } else {
+            (rest, SendFlags::empty())
         };
         let is_last = part.len() == rest.len();
         let more = if is_last && self.fin_follows {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::connection::reason::{CloseReason, LocalClose};
 use crate::connection::script::{Read, Script, Write};
+use crate::net::options::Support;
 use crate::net::socket::Readiness;
 
 /// The echo of an undisturbed connection, and whether a line is too long.
@@ -251,6 +252,27 @@ fn input_found_by_an_idle_close_keeps_the_connection_open() {
     assert_eq!(connection.state, State::Open);
 }
 
+/// Output that makes no progress is timed here only where the kernel does not do it.
+#[test]
+fn pending_output_is_blocked_until_the_kernel_takes_some() {
+    for support in [Support::Full, Support::CountsOnly, Support::Neither] {
+        let writes = vec![Write::Some(1), Write::WouldBlock, Write::WouldBlock];
+        let (mut connection, mut context) = scripted(vec![Read::Data(b"one\n".into())], writes);
+        connection.socket.set_support(support);
+        let is_timed = support != Support::Full;
+        make_readable(&mut connection);
+        let outcome = connection.run(&mut context);
+        assert_eq!(matches!(outcome, Outcome::Blocked), is_timed, "{outcome:?}");
+        connection.begin_blocked(100);
+        context.now = 150;
+        let outcome = connection.run(&mut context);
+        assert_eq!(matches!(outcome, Outcome::Blocked), is_timed, "{outcome:?}");
+        assert_eq!(connection.blocked_for(150), is_timed.then_some(50));
+        connection.run(&mut context);
+        assert_eq!(connection.blocked_for(160), None, "all is taken");
+    }
+}
+
 const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n";
 
 fn make_readable(connection: &mut Connection<Script>) {
@@ -271,7 +293,7 @@ fn run_behind_proxy(
         make_readable(connection);
         loop {
             match connection.run(context) {
-                Outcome::Wait => break,
+                Outcome::Wait | Outcome::Blocked => break,
                 Outcome::Reschedule | Outcome::Linger => {}
                 Outcome::Admit => {
                     connection.admitted = true;

@@ -4,14 +4,15 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockFilter;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::net::options::{StreamOptions, Support, is_mptcp};
 
 /// The listen backlog. The kernel lowers it to `net.core.somaxconn` (listen(2)),
 /// which is 4096 by default since Linux 5.4.
@@ -51,9 +52,13 @@ const fn instruction(code: u32, jump_if_false: u8, operand: u32) -> SockFilter {
 pub(crate) struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
-    /// Options that connections may lack. They completed their handshake before an
-    /// inherited socket got the options, and wait in its backlog.
-    backlog_lacks: Option<StreamOptions>,
+    /// What the kernel does for streams that have inherited their options.
+    support: Support,
+    is_mptcp: bool,
+    /// Options that accepted streams may lack: those that completed their handshake before
+    /// an inherited socket got the options, and wait in its backlog; and all TCP streams
+    /// of an MPTCP socket, which passes on less than TCP takes.
+    lacking: Option<StreamOptions>,
 }
 
 impl Listener {
@@ -62,7 +67,7 @@ impl Listener {
     pub fn bind(
         addr: SocketAddr,
         reuse_port: bool,
-        send_timeout: Option<Duration>,
+        options: StreamOptions,
     ) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -73,18 +78,12 @@ impl Listener {
         if addr.is_ipv6() {
             socket.set_only_v6(true)?; // 0.0.0.0 and [::] are two listeners.
         }
-        let options = StreamOptions { send_timeout };
-        options.set(&socket)?;
         socket.bind(&addr.into())?;
-        socket.listen(BACKLOG.into())?;
-        delay_acks(&socket);
-        let socket = TcpListener::from_std(socket.into());
-        let addr = socket.local_addr()?;
-        Ok(Listener {
-            socket,
-            addr,
-            backlog_lacks: None,
-        })
+        let mut listener = Listener::new(socket.into(), options)?;
+        SockRef::from(&listener.socket).listen(BACKLOG.into())?;
+        delay_acks(&SockRef::from(&listener.socket));
+        listener.lacking = listener.lacking.filter(|_| listener.is_mptcp);
+        Ok(listener)
     }
 
     /// Takes a socket that listens already.
@@ -92,27 +91,38 @@ impl Listener {
     /// # Errors
     ///
     /// If `socket` is not a TCP socket that listens.
-    pub fn inherit(
-        socket: std::net::TcpListener,
-        send_timeout: Option<Duration>,
-    ) -> io::Result<Listener> {
+    pub fn inherit(socket: std::net::TcpListener, options: StreamOptions) -> io::Result<Listener> {
         check_kind(&SockRef::from(&socket))?;
         socket.set_nonblocking(true)?;
-        let options = StreamOptions { send_timeout };
-        options.set(&SockRef::from(&socket))?;
-        delay_acks(&SockRef::from(&socket));
-        let socket = TcpListener::from_std(socket);
+        let listener = Listener::new(socket, options)?;
+        delay_acks(&SockRef::from(&listener.socket));
+        Ok(listener)
+    }
+
+    /// Sets the options on a socket that has its address.
+    fn new(socket: std::net::TcpListener, options: StreamOptions) -> io::Result<Listener> {
         let addr = socket.local_addr()?;
+        let borrowed = SockRef::from(&socket);
+        let support = options.set(&borrowed, |name, e| {
+            log::warn!("{addr}: cannot set {name}: {e}");
+        });
         Ok(Listener {
-            socket,
+            is_mptcp: is_mptcp(&borrowed),
+            socket: TcpListener::from_std(socket),
             addr,
-            backlog_lacks: Some(options),
+            support,
+            lacking: Some(options),
         })
     }
 
     /// The address as bound, with the port that the kernel chose for port 0.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Whether streams may use several paths (MPTCP, RFC 8684).
+    pub fn is_mptcp(&self) -> bool {
+        self.is_mptcp
     }
 
     /// Has `registry` report connections as `token`.
@@ -150,15 +160,19 @@ impl Listener {
     /// # Errors
     ///
     /// Those of accept(2), except `Interrupted`.
-    pub fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr, Support)> {
         loop {
             match self.socket.accept() {
+                Ok((stream, peer)) => {
+                    let support = self.complete_options(&stream, peer);
+                    return Ok((stream, canonical(peer), support));
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                accepted => {
-                    if let Some(options) = self.backlog_lacks {
-                        self.complete_options(options, &accepted);
+                Err(e) => {
+                    if e.kind() == ErrorKind::WouldBlock {
+                        self.backlog_is_empty();
                     }
-                    return accepted.map(|(stream, peer)| (stream, canonical(peer)));
+                    return Err(e);
                 }
             }
         }
@@ -173,28 +187,23 @@ impl Listener {
         let mut fds = [PollFd::new(self, PollFlags::IN)];
         let is_empty = poll(&mut fds, Some(&Timespec::default())) == Ok(0);
         if is_empty {
-            self.backlog_lacks = None;
+            self.backlog_is_empty();
         }
         !is_empty
     }
 
-    /// Sets the options on a connection that was in the backlog of an inherited socket.
-    /// The backlog is a queue, so once it is empty all others have inherited them.
-    #[cold]
-    fn complete_options(
-        &mut self,
-        options: StreamOptions,
-        accepted: &io::Result<(TcpStream, SocketAddr)>,
-    ) {
-        match accepted {
-            Ok((stream, peer)) => {
-                if let Err(e) = options.set(&SockRef::from(stream)) {
-                    log::debug!("{peer} cannot set socket options: {e}");
-                }
-                delay_acks(&SockRef::from(stream));
-            }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => self.backlog_lacks = None,
-            Err(_) => {}
+    /// The backlog is a queue, so all later streams have inherited the options.
+    fn backlog_is_empty(&mut self) {
+        if !self.is_mptcp {
+            self.lacking = None;
+        }
+    }
+
+    /// Sets the options that a stream may lack. Returns what the kernel does for it.
+    fn complete_options(&self, stream: &TcpStream, peer: SocketAddr) -> Support {
+        match self.lacking {
+            None => self.support,
+            Some(options) => set_options(options, stream, peer),
         }
     }
 }
@@ -208,36 +217,14 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The options that all streams have. Accepted sockets inherit them from the listener
-/// when their handshake completes (tcp(7), socket(7)), so a connection costs no
-/// `setsockopt`.
-#[derive(Debug, Clone, Copy)]
-struct StreamOptions {
-    send_timeout: Option<Duration>,
-}
-
-impl StreamOptions {
-    /// Sets the options on a listener, or on a stream that has not inherited them.
-    fn set(self, socket: &Socket) -> io::Result<()> {
-        // A line does not wait for the ACK of the line before it.
-        socket.set_tcp_nodelay(true)?;
-        // Urgent bytes are data like any other (RFC 6093, section 5).
-        socket.set_out_of_band_inline(true)?;
-        // Finds a peer that has vanished while no output is pending.
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(Duration::from_mins(1))
-                .with_interval(Duration::from_secs(10))
-                .with_retries(6),
-        )?;
-        // Finds a peer that has vanished, or takes nothing, while output is
-        // pending. It limits keepalive's waiting as well (tcp(7)).
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        socket.set_tcp_user_timeout(self.send_timeout)?;
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = self.send_timeout;
-        Ok(())
-    }
+#[cold]
+fn set_options(options: StreamOptions, stream: &TcpStream, peer: SocketAddr) -> Support {
+    let socket = SockRef::from(stream);
+    let support = options.set(&socket, |name, e| {
+        log::debug!("{peer}: cannot set {name}: {e}");
+    });
+    delay_acks(&socket);
+    support
 }
 
 /// # Errors
@@ -250,7 +237,7 @@ fn check_kind(socket: &Socket) -> io::Result<()> {
         return not("not a TCP socket");
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if socket.protocol()? != Some(Protocol::TCP) {
+    if socket.protocol()? != Some(Protocol::TCP) && !is_mptcp(socket) {
         return not("not a TCP socket");
     }
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -332,21 +319,29 @@ pub(crate) fn lacks_family(e: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    const TIMEOUT: Duration = Duration::from_secs(7);
+    const OPTIONS: StreamOptions = StreamOptions {
+        send_timeout: Some(Duration::from_secs(7)),
+        keepalive: Some(Duration::from_secs(90)),
+    };
 
     /// Accepts a connection, which must be complete, and asserts its options.
     fn assert_options_of_next(listener: &mut Listener) {
-        let (stream, _) = listener.accept().unwrap();
+        let (stream, _, support) = listener.accept().unwrap();
+        assert!(support.has_tcp_info());
         assert!(stream.nodelay().unwrap());
         let socket = SockRef::from(&stream);
         assert!(socket.out_of_band_inline().unwrap());
         assert!(socket.keepalive().unwrap());
         #[cfg(target_os = "linux")]
         {
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(TIMEOUT));
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_mins(1));
+            assert_eq!(support, Support::Full);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), OPTIONS.send_timeout);
+            let idle = socket.tcp_keepalive_time().unwrap();
+            assert_eq!(Some(idle), OPTIONS.keepalive);
             assert_eq!(
                 socket.tcp_keepalive_interval().unwrap(),
                 Duration::from_secs(10)
@@ -359,7 +354,7 @@ mod tests {
     #[test]
     fn accepted_sockets_inherit_what_is_set_on_the_listener() {
         let addr = "127.0.0.1:0".parse().unwrap();
-        let mut listener = Listener::bind(addr, false, Some(TIMEOUT)).unwrap();
+        let mut listener = Listener::bind(addr, false, OPTIONS).unwrap();
         let _client = std::net::TcpStream::connect(listener.addr).unwrap();
         assert_options_of_next(&mut listener);
     }
@@ -369,19 +364,19 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let connect = || std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
         let _before = [connect(), connect()];
-        let mut listener = Listener::inherit(socket.try_clone().unwrap(), Some(TIMEOUT)).unwrap();
+        let mut listener = Listener::inherit(socket.try_clone().unwrap(), OPTIONS).unwrap();
         let _after = connect();
         (0..3).for_each(|_| assert_options_of_next(&mut listener));
         let empty = listener.accept().unwrap_err();
         assert_eq!(empty.kind(), ErrorKind::WouldBlock);
-        assert!(listener.backlog_lacks.is_none());
+        assert!(listener.lacking.is_none());
         let _later = connect();
         assert_options_of_next(&mut listener);
     }
 
     #[test]
     fn a_backlog_is_pending_until_all_connections_are_accepted() {
-        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), false, None).unwrap();
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), false, OPTIONS).unwrap();
         assert!(!listener.has_pending());
         let connect = || std::net::TcpStream::connect(listener.addr).unwrap();
         let _clients = [connect(), connect()];

@@ -1,6 +1,7 @@
 //! TCP sockets as the kernel sees them: options, segments and readiness.
 
 pub(crate) mod listener;
+pub(crate) mod options;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tcp_info;

@@ -6,6 +6,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use rustix::net::SendFlags;
 
+use crate::net::options::Support;
 use crate::net::stream::Stream;
 use crate::net::tcp_info::TcpInfo;
 
@@ -23,6 +24,7 @@ pub(crate) struct Socket<S = TcpStream> {
     quick_ack: bool,
     /// A segment that is not full waits for more (`TCP_CORK`).
     corked: bool,
+    support: Support,
 }
 
 /// What an event says about reading.
@@ -47,6 +49,7 @@ pub(crate) enum ReadOutcome {
 }
 
 impl<S: Stream> Socket<S> {
+    /// A stream for which the kernel does all that Linux does for TCP.
     pub fn new(stream: S) -> Socket<S> {
         Socket {
             stream,
@@ -54,7 +57,13 @@ impl<S: Stream> Socket<S> {
             read_until_would_block: false,
             quick_ack: false,
             corked: false,
+            support: Support::Full,
         }
+    }
+
+    /// Notes that the kernel does only this for the stream.
+    pub fn set_support(&mut self, support: Support) {
+        self.support = support;
     }
 
     /// Records an event's readiness.
@@ -191,8 +200,18 @@ impl<S: Stream> Socket<S> {
         self.stream.take_error()?.map_or(Ok(()), Err)
     }
 
+    /// What the kernel knows of the stream; nothing where it is about another.
     pub fn tcp_info(&self) -> TcpInfo {
-        self.stream.tcp_info()
+        if self.support.has_tcp_info() {
+            self.stream.tcp_info()
+        } else {
+            TcpInfo::default()
+        }
+    }
+
+    /// Whether the kernel keeps the send timeout.
+    pub fn keeps_send_timeout(&self) -> bool {
+        self.support.keeps_send_timeout()
     }
 
     pub fn stream_mut(&mut self) -> &mut S {

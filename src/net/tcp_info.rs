@@ -3,6 +3,10 @@
 use std::fmt;
 use std::os::fd::AsFd;
 
+use socket2::SockRef;
+
+use crate::net::options::is_mptcp;
+
 /// Segments of one or more connections, as the kernel counted them.
 ///
 /// On the accepting side Linux counts `segs_in` from the SYN on and `segs_out`
@@ -25,8 +29,12 @@ pub struct SegmentCounts {
 
 impl SegmentCounts {
     /// The counts of the TCP connection `socket` so far; `None` if the platform or
-    /// the kernel does not count, or if the socket has not been connected.
+    /// the kernel does not count, if the socket has not been connected, or if the counts are
+    /// of one of several connections (MPTCP).
     pub fn of(socket: &impl AsFd) -> Option<SegmentCounts> {
+        if is_mptcp(&SockRef::from(socket)) {
+            return None;
+        }
         TcpInfo::of(socket).segments
     }
 

@@ -14,6 +14,7 @@ use mio::net::TcpStream;
 use crate::connection::proxy_header::HeaderError;
 use crate::connection::reason::{CloseReason, Closed, LocalClose};
 use crate::connection::{Connection, Outcome};
+use crate::net::options::Support;
 use crate::server::Server;
 use crate::server::connections::ConnectionId;
 use crate::server::control::State;
@@ -121,6 +122,7 @@ impl Server {
     fn apply(&mut self, outcome: Outcome, key: usize) {
         match outcome {
             Outcome::Wait => {}
+            Outcome::Blocked => self.arm_send(key),
             Outcome::Reschedule => self.connections.schedule(key),
             Outcome::Linger => {
                 self.arm_linger(key);
@@ -137,6 +139,14 @@ impl Server {
         }
     }
 
+    fn arm_send(&mut self, key: usize) {
+        if let Some(now) = self.timers.arm_send(key)
+            && let Some(connection) = self.connections.get_mut(key)
+        {
+            connection.begin_blocked(now);
+        }
+    }
+
     pub(super) fn accept(&mut self) {
         for _ in 0..MAX_ACCEPTS_PER_RUN {
             if let Some(limit) = self.limits.limit_reached(self.connections.len()) {
@@ -148,7 +158,7 @@ impl Server {
                 return;
             }
             match self.listeners.accept() {
-                Accepted::Connection(stream, peer) => self.open(stream, peer),
+                Accepted::Connection(stream, peer, support) => self.open(stream, peer, support),
                 Accepted::ConnectionError(e) => debug!("connection aborted before accept: {e}"),
                 Accepted::Exhausted => self.timers.arm_retry_accept(),
                 Accepted::WouldBlock => {}
@@ -156,7 +166,7 @@ impl Server {
         }
     }
 
-    fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn open(&mut self, stream: TcpStream, peer: SocketAddr, support: Support) {
         if !self.proxy_protocol && !self.limits.try_acquire(peer) {
             return;
         }
@@ -164,6 +174,7 @@ impl Server {
         let now = self.timers.arm_idle(key);
         let accepted_at = self.timers.clock().nanos();
         let mut connection = Connection::new(stream, peer, accepted_at, now);
+        connection.socket.set_support(support);
         if self.proxy_protocol {
             connection.await_header();
         }
@@ -235,6 +246,7 @@ impl Server {
                 Timer::Linger(id) => self.expire_linger(id),
                 Timer::Header(key) => self.expire_header(key),
                 Timer::Idle(key) => self.expire_idle(key),
+                Timer::Send(key) => self.expire_send(key),
                 Timer::Leave => self.on_left(),
                 Timer::DrainTimeout if self.control.state.is_running() => {
                     self.control.state = State::Stopped;
@@ -272,6 +284,20 @@ impl Server {
         if self.timers.check_idle(key, idle_for) {
             connection.begin_close(LocalClose::IdleTimeout);
             self.connections.schedule(key);
+        }
+    }
+
+    /// Closes a connection whose peer has taken nothing for too long.
+    fn expire_send(&mut self, key: usize) {
+        let now = self.context.now;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if let Some(blocked_for) = connection.blocked_for(now)
+            && self.timers.check_send(key, blocked_for)
+        {
+            let closed = connection.closed(CloseReason::SendTimeout(None));
+            self.close(key, &closed);
         }
     }
 }

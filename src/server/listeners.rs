@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::Registry;
 use mio::net::TcpStream;
@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::address::HostPort;
 use crate::error::with_context;
 use crate::net::listener::{Listener, is_connection_error, lacks_family};
+use crate::net::options::{StreamOptions, Support};
 use crate::server::log_limit::LogLimit;
 use crate::server::token::Source;
 
@@ -49,7 +50,7 @@ pub(crate) struct Listeners {
 /// The result of an accept.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    Connection(TcpStream, SocketAddr),
+    Connection(TcpStream, SocketAddr, Support),
     /// The backlogs are empty; an event will report the next connection.
     WouldBlock,
     /// A connection was aborted before its accept; the next may be fine.
@@ -72,14 +73,14 @@ impl Listeners {
     pub fn bind(
         addrs: &[HostPort],
         reuse_port: bool,
-        send_timeout: Option<Duration>,
+        options: StreamOptions,
     ) -> io::Result<Listeners> {
         let mut all = Vec::new();
         for addr in addrs {
             let sockets = addr
                 .resolve()
                 .map_err(|e| with_context(&e, format_args!("cannot resolve {addr}")))?;
-            all.append(&mut bind_host(&sockets, reuse_port, send_timeout)?);
+            all.append(&mut bind_host(&sockets, reuse_port, options)?);
         }
         Listeners::new(all, false)
     }
@@ -90,13 +91,10 @@ impl Listeners {
     ///
     /// If one of `sockets` is not a TCP socket that listens; the text has its file
     /// descriptor. If `sockets` is empty.
-    pub fn inherit(
-        sockets: Vec<TcpListener>,
-        send_timeout: Option<Duration>,
-    ) -> io::Result<Listeners> {
+    pub fn inherit(sockets: Vec<TcpListener>, options: StreamOptions) -> io::Result<Listeners> {
         let inherit = |socket: TcpListener| {
             let fd = socket.as_raw_fd();
-            Listener::inherit(socket, send_timeout).map_err(|e| {
+            Listener::inherit(socket, options).map_err(|e| {
                 with_context(&e, format_args!("cannot listen on file descriptor {fd}"))
             })
         };
@@ -151,6 +149,12 @@ impl Listeners {
     /// The addresses as bound.
     pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
         self.all.iter().map(Listener::addr)
+    }
+
+    /// The addresses of those whose streams may use several paths (MPTCP).
+    pub fn mptcp_addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        let listeners = self.all.iter().filter(|listener| listener.is_mptcp());
+        listeners.map(Listener::addr)
     }
 
     /// Records an event of listener `i`; it may have been closed since.
@@ -231,11 +235,11 @@ impl Listeners {
         }
     }
 
-    fn classify(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Accepted {
+    fn classify(&mut self, accepted: io::Result<(TcpStream, SocketAddr, Support)>) -> Accepted {
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, peer, support)) => {
                 self.consecutive_errors = 0;
-                Accepted::Connection(stream, peer)
+                Accepted::Connection(stream, peer, support)
             }
             Err(e)
                 if is_connection_error(&e) && self.consecutive_errors < MAX_CONSECUTIVE_ERRORS =>
@@ -286,12 +290,12 @@ impl Listeners {
 fn bind_host(
     sockets: &[SocketAddr],
     reuse_port: bool,
-    send_timeout: Option<Duration>,
+    options: StreamOptions,
 ) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     let mut skipped = None;
     for &addr in sockets {
-        match Listener::bind(addr, reuse_port, send_timeout) {
+        match Listener::bind(addr, reuse_port, options) {
             Ok(listener) => listeners.push(listener),
             Err(e) => {
                 let error = with_context(&e, format_args!("cannot listen on {addr}"));

@@ -24,6 +24,7 @@ use crate::connection::decoder::InputBuffer;
 use crate::connection::encoder::LineEncoder;
 use crate::connection::header::PartialHeaders;
 use crate::error::with_context;
+use crate::net::options::StreamOptions;
 use crate::stats::Totals;
 
 use connections::Connections;
@@ -31,7 +32,7 @@ use control::Control;
 use limits::{ConnectionLimits, effective_max_connections};
 use listeners::Listeners;
 use observer::Observed;
-use timers::Timers;
+use timers::{Timeouts, Timers};
 
 pub use control::Handle;
 pub use limits::raise_fd_limit;
@@ -89,7 +90,7 @@ impl Server {
     /// address cannot be bound; the text says which and why.
     pub fn bind(config: &Config) -> io::Result<Server> {
         config.validate()?;
-        let listeners = Listeners::bind(&config.listen, config.reuse_port, config.send_timeout)?;
+        let listeners = Listeners::bind(&config.listen, config.reuse_port, stream_options(config))?;
         Server::new(config, listeners)
     }
 
@@ -111,11 +112,12 @@ impl Server {
             let what = "reuse_port has to be set before the bind";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        let listeners = Listeners::inherit(listeners, config.send_timeout)?;
+        let listeners = Listeners::inherit(listeners, stream_options(config))?;
         Server::new(config, listeners)
     }
 
     fn new(config: &Config, mut listeners: Listeners) -> io::Result<Server> {
+        warn_of_lost_settings(config, &listeners);
         let loop_error = |e| with_context(&e, format_args!("cannot set up the event loop"));
         let poll = Poll::new().map_err(loop_error)?;
         let control = Control::new(poll.registry()).map_err(loop_error)?;
@@ -131,7 +133,11 @@ impl Server {
             shares_ports: config.reuse_port,
             limits: ConnectionLimits::new(max_connections, config.max_per_ip),
             connections: Connections::new(config.log_empty),
-            timers: Timers::new(config.idle_timeout, config.proxy_timeout),
+            timers: Timers::new(Timeouts {
+                idle: config.idle_timeout,
+                header: config.proxy_timeout,
+                send: config.send_timeout,
+            }),
             context: Context {
                 headers: PartialHeaders::default(),
                 input: InputBuffer::new(READ_BUFFER_LEN, MAX_PREPEND),
@@ -219,5 +225,23 @@ impl Server {
             accept_pauses: self.listeners.pauses(),
             ..self.connections.totals(self.timers.clock().nanos())
         }
+    }
+}
+
+fn stream_options(config: &Config) -> StreamOptions {
+    StreamOptions {
+        send_timeout: config.send_timeout,
+        keepalive: config.keepalive,
+    }
+}
+
+/// Warns of what the settings ask for and the sockets do not give, or what they leave open.
+fn warn_of_lost_settings(config: &Config, listeners: &Listeners) {
+    let mptcp = listeners.mptcp_addrs().filter(|_| config.packet_per_line);
+    for addr in mptcp {
+        warn!("{addr}: lines may share packets, as MPTCP ignores MSG_EOR");
+    }
+    if config.keepalive.is_none() && config.idle_timeout.is_none() {
+        warn!("without keepalive and an idle timeout, a quiet peer that vanishes stays for ever");
     }
 }

@@ -1,4 +1,5 @@
-//! Timers: a heap of deadlines, and one idle timer and one header timer per slot.
+//! Timers: a heap of deadlines, and per slot one idle timer, one header timer and one send
+//! timer.
 //!
 //! The clock is read once per run of the loop while a timer is armed, and not at
 //! all while none is.
@@ -33,6 +34,8 @@ pub(crate) enum Timer {
     Header(usize),
     /// The connection with this key may have been idle for too long.
     Idle(usize),
+    /// The peer of the connection with this key may have taken nothing for too long.
+    Send(usize),
     /// The handshakes that had begun had time to complete.
     Leave,
     /// The drain timeout has passed.
@@ -50,43 +53,60 @@ pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Timer)>>,
     retry_accept_armed: bool,
     progress_armed: bool,
-    idle_timeout: Option<Duration>,
-    idle_armed: ArmedSlots,
-    header_timeout: Option<Duration>,
-    header_armed: ArmedSlots,
+    idle: SlotTimers,
+    header: SlotTimers,
+    send: SlotTimers,
 }
 
-/// By key: whether the timer of a slot is armed. There is one per slot, however many
-/// connections come and go. A reused slot inherits it; at worst it fires early and is armed
-/// again.
-#[derive(Debug, Default)]
-struct ArmedSlots(Vec<bool>);
+/// How long a connection may take for each of these; `None`: as long as it likes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Timeouts {
+    pub idle: Option<Duration>,
+    pub header: Option<Duration>,
+    pub send: Option<Duration>,
+}
 
-impl ArmedSlots {
-    /// Notes that the timer of this slot is armed; whether it was not.
-    fn insert(&mut self, key: usize) -> bool {
-        if self.0.len() <= key {
-            self.0.resize(key + 1, false);
-        }
-        !std::mem::replace(&mut self.0[key], true)
+/// Timers of one kind, at most one per slot. A reused slot inherits it; at worst it fires
+/// early and is armed again.
+#[derive(Debug)]
+struct SlotTimers {
+    timeout: Option<Duration>,
+    /// By key: whether the timer is armed.
+    armed: Vec<bool>,
+}
+
+impl SlotTimers {
+    fn new(timeout: Option<Duration>) -> SlotTimers {
+        let armed = Vec::new();
+        SlotTimers { timeout, armed }
     }
 
-    fn remove(&mut self, key: usize) {
-        self.0[key] = false;
+    /// Returns false if the timer of this slot was armed already.
+    fn arm(&mut self, key: usize) -> bool {
+        if self.armed.len() <= key {
+            self.armed.resize(key + 1, false);
+        }
+        !std::mem::replace(&mut self.armed[key], true)
+    }
+
+    /// What is left of the timeout after `elapsed` milliseconds; zero only if it has
+    /// certainly passed. `None` without a timeout.
+    fn left(&self, elapsed: u32) -> Option<Duration> {
+        let elapsed = Duration::from_millis(elapsed.into());
+        Some((self.timeout? + RESOLUTION).saturating_sub(elapsed))
     }
 }
 
 impl Timers {
-    pub fn new(idle_timeout: Option<Duration>, header_timeout: Option<Duration>) -> Timers {
+    pub fn new(timeouts: Timeouts) -> Timers {
         Timers {
             clock: Clock::start(),
             heap: BinaryHeap::new(),
             retry_accept_armed: false,
             progress_armed: false,
-            idle_timeout,
-            idle_armed: ArmedSlots::default(),
-            header_timeout,
-            header_armed: ArmedSlots::default(),
+            idle: SlotTimers::new(timeouts.idle),
+            header: SlotTimers::new(timeouts.header),
+            send: SlotTimers::new(timeouts.send),
         }
     }
 
@@ -116,8 +136,9 @@ impl Timers {
         let Reverse((_, timer)) = self.heap.pop()?;
         match timer {
             Timer::RetryAccept => self.retry_accept_armed = false,
-            Timer::Idle(key) => self.idle_armed.remove(key),
-            Timer::Header(key) => self.header_armed.remove(key),
+            Timer::Idle(key) => self.idle.armed[key] = false,
+            Timer::Header(key) => self.header.armed[key] = false,
+            Timer::Send(key) => self.send.armed[key] = false,
             Timer::Progress => self.progress_armed = false,
             Timer::Linger(..) | Timer::Leave | Timer::DrainTimeout | Timer::Heartbeat => {}
         }
@@ -156,7 +177,7 @@ impl Timers {
     /// Arms the idle timer of a slot for a new connection, if there is an idle
     /// timeout. Returns the time of its first activity.
     pub fn arm_idle(&mut self, key: usize) -> Millis {
-        if let Some(timeout) = self.idle_timeout {
+        if let Some(timeout) = self.idle.timeout {
             self.clock.update();
             self.arm_idle_after(timeout + RESOLUTION, key);
         }
@@ -166,24 +187,22 @@ impl Timers {
     /// Whether `idle_for` milliseconds exceed the idle timeout. Arms the idle timer
     /// again in any case, as the connection goes on if unread input is found.
     pub fn check_idle(&mut self, key: usize, idle_for: u32) -> bool {
-        let Some(timeout) = self.idle_timeout else {
+        let (Some(timeout), Some(left)) = (self.idle.timeout, self.idle.left(idle_for)) else {
             return false;
         };
-        let idle_for = Duration::from_millis(idle_for.into());
-        let left = (timeout + RESOLUTION).saturating_sub(idle_for);
         self.arm_idle_after(if left.is_zero() { timeout } else { left }, key);
         left.is_zero()
     }
 
     fn arm_idle_after(&mut self, after: Duration, key: usize) {
-        if self.idle_armed.insert(key) {
+        if self.idle.arm(key) {
             self.arm_after(after, Timer::Idle(key));
         }
     }
 
     /// Arms the header timer of a slot for a new connection, if there is a limit.
     pub fn arm_header(&mut self, key: usize) {
-        if let Some(timeout) = self.header_timeout {
+        if let Some(timeout) = self.header.timeout {
             self.arm_header_after(timeout, key);
         }
     }
@@ -191,7 +210,7 @@ impl Timers {
     /// Whether a connection accepted then has had the time for its header. Arms the header
     /// timer again if not.
     pub fn check_header(&mut self, key: usize, accepted_at: Nanos) -> bool {
-        let Some(timeout) = self.header_timeout else {
+        let Some(timeout) = self.header.timeout else {
             return false;
         };
         let age = Duration::from_nanos(self.clock.nanos().saturating_sub(accepted_at));
@@ -203,9 +222,32 @@ impl Timers {
     }
 
     fn arm_header_after(&mut self, after: Duration, key: usize) {
-        if self.header_armed.insert(key) {
+        if self.header.arm(key) {
             self.arm_after(after, Timer::Header(key));
         }
+    }
+
+    /// Arms the send timer of a slot, if there is a send timeout and the timer is not armed
+    /// yet. If so, returns the time.
+    pub fn arm_send(&mut self, key: usize) -> Option<Millis> {
+        let timeout = self.send.timeout?;
+        if !self.send.arm(key) {
+            return None;
+        }
+        self.arm_after(timeout + RESOLUTION, Timer::Send(key));
+        Some(self.clock.millis())
+    }
+
+    /// Whether `blocked_for` milliseconds exceed the send timeout. If not, arms the send
+    /// timer again.
+    pub fn check_send(&mut self, key: usize, blocked_for: u32) -> bool {
+        let Some(left) = self.send.left(blocked_for) else {
+            return false;
+        };
+        if !left.is_zero() && self.send.arm(key) {
+            self.arm_after(left, Timer::Send(key));
+        }
+        left.is_zero()
     }
 
     /// A time that no clock will show is never due.
@@ -221,13 +263,19 @@ impl Timers {
 mod tests {
     use super::*;
 
+    fn with(set: impl FnOnce(&mut Timeouts)) -> Timers {
+        let mut timeouts = Timeouts::default();
+        set(&mut timeouts);
+        Timers::new(timeouts)
+    }
+
     fn timers(idle_timeout: u64) -> Timers {
-        Timers::new(Some(Duration::from_millis(idle_timeout)), None)
+        with(|timeouts| timeouts.idle = Some(Duration::from_millis(idle_timeout)))
     }
 
     #[test]
     fn timers_expire_when_due_and_earliest_first() {
-        let mut timers = Timers::new(None, None);
+        let mut timers = with(|_| {});
         assert_eq!(timers.next_timeout(), None);
         let start = timers.clock().now();
         let at = |secs| start + Duration::from_secs(secs);
@@ -246,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_timer_beyond_the_range_of_the_clock_is_never_due() {
-        let mut timers = Timers::new(None, None);
+        let mut timers = with(|_| {});
         timers.arm_heartbeat(Duration::MAX);
         assert_eq!(timers.next_timeout(), None);
     }
@@ -266,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_slot_has_one_header_timer_which_waits_for_the_connection_that_has_it_then() {
-        let mut timers = Timers::new(None, Some(Duration::from_secs(1000)));
+        let mut timers = with(|timeouts| timeouts.header = Some(Duration::from_secs(1000)));
         for _ in 0..5 {
             timers.arm_header(3);
         }
@@ -275,9 +323,26 @@ mod tests {
         assert_eq!(timers.pop_expired(late), None);
         assert!(!timers.check_header(3, 0), "1000 s are not over");
         assert_eq!(timers.pop_expired(late), Some(Timer::Header(3)));
-        let mut timers = Timers::new(None, Some(Duration::from_nanos(1)));
+        let mut timers = with(|timeouts| timeouts.header = Some(Duration::from_nanos(1)));
         assert!(timers.check_header(3, 0));
         assert_eq!(timers.pop_expired(late), None);
+    }
+
+    #[test]
+    fn a_send_timer_is_armed_once_and_again_while_time_is_left() {
+        let mut timers = with(|timeouts| timeouts.send = Some(Duration::from_secs(1)));
+        assert!(timers.arm_send(3).is_some());
+        assert!(
+            timers.arm_send(3).is_none(),
+            "the time goes on from the first"
+        );
+        let late = timers.clock().now() + Duration::from_secs(2);
+        assert_eq!(timers.pop_expired(late), Some(Timer::Send(3)));
+        assert!(!timers.check_send(3, 1000), "it may be 999.1 ms");
+        assert_eq!(timers.pop_expired(late), Some(Timer::Send(3)));
+        assert!(timers.check_send(3, 1001));
+        assert_eq!(timers.pop_expired(late), None);
+        assert!(with(|_| {}).arm_send(3).is_none());
     }
 
     #[test]

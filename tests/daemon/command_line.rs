@@ -106,6 +106,13 @@ fn a_prefix_with_a_newline_or_over_1024_bytes_is_a_usage_error() {
 }
 
 #[test]
+fn a_keepalive_over_32767_seconds_is_a_usage_error() {
+    let why = "invalid value '32768' for '--keepalive <SECS>': 32768 is not in 0..=32767";
+    let why = format!("{why} (see echoline --help)");
+    assert_fails(&["--keepalive", "32768"], 2, &why);
+}
+
+#[test]
 fn unknown_and_conflicting_options_are_usage_errors() {
     let see = "(see echoline --help)";
     assert_fails(

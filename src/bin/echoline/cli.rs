@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use echoline::{Config, HostPort, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
+use echoline::{Config, HostPort, MAX_KEEPALIVE, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
 use log::LevelFilter;
 
 use crate::environment;
@@ -24,9 +24,9 @@ Environment:
   ECHOLINE_LISTEN, ECHOLINE_REUSE_PORT, ECHOLINE_PACKET_PER_LINE,
   ECHOLINE_PREFIX, ECHOLINE_MAX_LINE,
   ECHOLINE_MAX_CONNECTIONS, ECHOLINE_MAX_PER_IP, ECHOLINE_IDLE_TIMEOUT,
-  ECHOLINE_SEND_TIMEOUT, ECHOLINE_DRAIN_TIMEOUT, ECHOLINE_BUSY_POLL,
-  ECHOLINE_PROXY_PROTOCOL, ECHOLINE_PROXY_TIMEOUT, ECHOLINE_METRICS,
-  ECHOLINE_NO_LOG_EMPTY, ECHOLINE_VERBOSE, ECHOLINE_QUIET
+  ECHOLINE_SEND_TIMEOUT, ECHOLINE_KEEPALIVE, ECHOLINE_DRAIN_TIMEOUT,
+  ECHOLINE_BUSY_POLL, ECHOLINE_PROXY_PROTOCOL, ECHOLINE_PROXY_TIMEOUT,
+  ECHOLINE_METRICS, ECHOLINE_NO_LOG_EMPTY, ECHOLINE_VERBOSE, ECHOLINE_QUIET
            options that the command line leaves out; switches take 1 or 0,
            ECHOLINE_LISTEN several addresses with commas between them
   RUST_LOG=<off|error|warn|info|debug|trace>
@@ -143,6 +143,11 @@ pub struct ServerOptions {
     #[arg(value_name = "SECS", value_parser = timeout())]
     send_timeout: u64,
 
+    /// Idle time before the first keepalive probe; 0: no probes
+    #[arg(long, default_value_t = 60, allow_negative_numbers = true)]
+    #[arg(value_name = "SECS", value_parser = keepalive())]
+    keepalive: u64,
+
     /// How long a stop may take
     #[arg(long, default_value_t = 5, allow_negative_numbers = true)]
     #[arg(value_name = "SECS", value_parser = timeout())]
@@ -221,6 +226,10 @@ fn timeout() -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(0..=MAX_TIMEOUT.as_secs())
 }
 
+fn keepalive() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(0..=MAX_KEEPALIVE.as_secs())
+}
+
 impl ServerOptions {
     /// The settings of the server.
     pub fn config(&self) -> Config {
@@ -237,6 +246,7 @@ impl ServerOptions {
         config.idle_timeout = unless_zero(self.idle_timeout);
         config.send_timeout = unless_zero(self.send_timeout);
         config.proxy_timeout = unless_zero(self.proxy_timeout);
+        config.keepalive = unless_zero(self.keepalive);
         config.busy_poll = Duration::from_micros(self.busy_poll.into());
         config.log_empty = !self.no_log_empty;
         config.drain_timeout = Duration::from_secs(self.drain_timeout);

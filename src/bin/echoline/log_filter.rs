@@ -1,4 +1,4 @@
-//! `RUST_LOG`: which records are logged, in the syntax that the env_logger crate has made
+//! `RUST_LOG`: which records are logged, in the syntax that the `env_logger` crate has made
 //! common.
 
 use std::cmp::Reverse;

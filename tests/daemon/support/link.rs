@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::process::{self, Command};
+use std::process::{self, Command, Output};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -101,14 +101,19 @@ impl Link {
 
     /// Runs a command on `host`. Spaces separate its words.
     pub fn run(&self, host: Host, command: &str) {
-        let output = self.on(host, || {
+        let output = self.output(host, command);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {stderr}");
+    }
+
+    /// Runs a command on `host`, which may fail. Spaces separate its words.
+    pub fn output(&self, host: Host, command: &str) -> Output {
+        self.on(host, || {
             let mut words = command.split(' ');
             let program = words.next().unwrap();
             let output = Command::new(program).args(words).output();
             output.unwrap_or_else(|e| panic!("{program} is not installed: {e}"))
-        });
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {stderr}");
+        })
     }
 
     /// Sets `/proc/sys/net/ipv4/NAME` on `host`.

@@ -29,7 +29,7 @@ fn with_socket(socket: impl Into<OwnedFd>, listen_fds: &str) -> Command {
     command
 }
 
-fn start_with_socket(socket: impl Into<OwnedFd>, args: &[&str]) -> Daemon {
+pub fn start_with_socket(socket: impl Into<OwnedFd>, args: &[&str]) -> Daemon {
     Daemon::spawn_keeping_stdin(with_socket(socket, "1").args(args))
 }
 

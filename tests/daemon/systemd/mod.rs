@@ -1,7 +1,7 @@
 //! The daemon as a service of systemd: with the environment that systemd would set, and
 //! in a systemd that the test boots.
 
-mod activation;
+pub mod activation;
 mod booted;
 mod notify;
 mod operating;
