@@ -36,10 +36,10 @@ a second signal, 2 after a usage error.";
 
 const PORT_ZERO: &str = "--reuse-port cannot be used with port 0, for which each process gets a port of its own (see echoline --help)";
 
-/// TCP line echo daemon: one echoed line, one packet.
+/// The command line of the daemon. Its description is that of the package.
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches")]
-#[command(version, after_help = AFTER_HELP, args_override_self = true)]
+#[command(about, version, after_help = AFTER_HELP, args_override_self = true)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
