@@ -36,3 +36,4 @@ mod systemd;
 mod timeouts;
 mod tour;
 mod vanished_peers;
+mod wireshark_filters;
