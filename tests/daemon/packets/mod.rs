@@ -3,6 +3,7 @@
 mod capture;
 mod sack;
 mod scenarios;
+mod syn_ack;
 mod tcp_info;
 mod trace;
 
