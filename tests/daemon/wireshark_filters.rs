@@ -10,7 +10,7 @@ const FIN: u16 = 0x001;
 const SYN: u16 = 0x002;
 const PSH: u16 = 0x008;
 const ACK: u16 = 0x010;
-/// The bits of AccECN in the handshake; later they are a counter (RFC 9768).
+/// The bits of `AccECN` in the handshake; later they are a counter (RFC 9768).
 const ECE: u16 = 0x040;
 const CWR: u16 = 0x080;
 const AE: u16 = 0x100;

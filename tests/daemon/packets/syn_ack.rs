@@ -15,7 +15,7 @@ use crate::support::pcap::{FIN, SYN, Segment};
 use crate::support::tcpdump::Tcpdump;
 
 /// The connection takes over the count of its request
-/// (`tcp_create_openreq_child` in Linux, net/ipv4/tcp_minisocks.c).
+/// (`tcp_create_openreq_child` in Linux, `net/ipv4/tcp_minisocks.c`).
 #[test]
 #[ignore = "needs ip, nft, ethtool, tcpdump, unshare(1) and user namespaces"]
 fn repeated_syn_acks_are_retransmitted_in_the_record_and_in_no_other_count() {
