@@ -8,7 +8,10 @@
 # The server's log and the last capture are here.
 [ -d "${tour_dir-}" ] || tour_dir=$(mktemp -d -t echoline-tour.XXXXXX)
 
-# serve COMMAND...: run a server on port 3000 until the next call or the end of the shell.
+# Where the servers listen and the clients connect. Other values are for other servers.
+tour_host=${tour_host-127.0.0.1} tour_port=${tour_port-3000}
+
+# serve COMMAND...: run a server on $tour_port until the next call or the end of the shell.
 serve() {
     stop_server
     # The kernel kills the server when the shell ends (prctl(2)). bash announces a job on
@@ -26,18 +29,17 @@ serve() {
             sleep 0.1
             continue
         fi
-        echo "serve: $*: $failure on port 3000" >&2
+        echo "serve: $*: $failure on port $tour_port" >&2
         cat "$tour_dir/server.log" >&2
         stop_server
         return 1
     done
 }
 
-# Whether the process that serve has started listens where the clients connect. Another
-# process that listens there does not count.
+# Whether a server listens on $tour_port. While a process that serve has started runs,
+# another process that listens there does not count.
 server_listens() {
-    [ -n "${tour_server-}" ] &&
-        ss -tlnpH | grep -Eq "(127\.0\.0\.1|0\.0\.0\.0|\*):3000 .*pid=$tour_server,"
+    ss -tlnpH "sport = :$tour_port" | grep -q "${tour_server:+pid=$tour_server,}"
 }
 
 # Stop the server that runs, if any.
@@ -52,16 +54,16 @@ stop_server() {
     unset tour_server
 }
 
-# capture COMMAND...: run a client, then print the packets of port 3000 in the short form.
+# capture COMMAND...: run a client, then print the packets of $tour_port in the short form.
 capture() (
     set -o pipefail
     if ! server_listens; then
-        echo "capture: no server that serve has started listens on port 3000" >&2
+        echo "capture: no server${tour_server:+ of serve} listens on port $tour_port" >&2
         exit 1
     fi
     # bash opens the file, because tcpdump of root opens files as another user.
-    exec 4< <(exec tcpdump -i lo -nn --immediate-mode -B 65536 -s 128 -U -w - \
-        'tcp port 3000' 2>&1 >| "$tour_dir/trace.pcap")
+    exec 4< <(exec tcpdump -i lo -nn --immediate-mode -s 256 -B 8192 -U -w - \
+        "tcp port $tour_port" 2>&1 >| "$tour_dir/trace.pcap")
     tcpdump=$!
     trap 'kill "$tcpdump" 2> /dev/null' EXIT
     words=
@@ -91,9 +93,9 @@ capture() (
 
 # Shorten what tcpdump prints: packets.md has the fields.
 short_form() {
-    sed -E '
-        s/^IP [^ ]+\.3000 > [^ ]+: /server /; s/^IP [^ ]+ > [^ ]+\.3000: /client /
-        s/Flags \[(S\.?)\], seq [0-9]+(, ack [0-9]+)?/Flags [\1]/; s/, (win|options).*, length/, length/'
+    sed -E "
+        s/^IP6? [^ ]+\.$tour_port > [^ ]+: /server /; s/^IP6? [^ ]+ > [^ ]+\.$tour_port: /client /
+        s/Flags \[(S\.?)\], seq [0-9]+(, ack [0-9]+)?/Flags [\1]/; s/, (win|options).*, length/, length/"
 }
 
 # No client waits longer than 5 s for an echo. The clients pause after the connect, so
@@ -132,17 +134,17 @@ send_in_pieces() (
 
 # send_with_nc LINE: send one line with nc, then half-close the connection.
 send_with_nc() (
-    { sleep 0.2; printf '%s\n' "$1"; sleep 0.2; } | nc -N -w 5 127.0.0.1 3000
+    { sleep 0.2; printf '%s\n' "$1"; sleep 0.2; } | nc -N -w 5 "$tour_host" "$tour_port"
 )
 
 # send_burst COUNT: send COUNT lines at once and half-close the connection.
 send_burst() (
-    for ((i = 0; i < $1; i++)); do echo 'fifteen bytes..'; done | nc -N -w 5 127.0.0.1 3000 > /dev/null
+    for ((i = 0; i < $1; i++)); do echo 'fifteen bytes..'; done | nc -N -w 5 "$tour_host" "$tour_port" > /dev/null
 )
 
 # For subshells only: the connection stays open as file descriptor 3.
 tour_connect() {
-    exec 3<> /dev/tcp/127.0.0.1/3000 || exit
+    exec 3<> "/dev/tcp/$tour_host/$tour_port" || exit
     sleep 0.2
 }
 

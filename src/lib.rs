@@ -1,5 +1,5 @@
-//! A TCP line echo server on a single-threaded [`mio`] loop: every line comes back
-//! in one packet, and every connection is closed cleanly.
+//! A TCP line echo server on a single-threaded [`mio`] loop: a line and its newline leave
+//! together, and every connection is closed cleanly.
 //!
 //! ```
 //! use std::io::{BufRead, BufReader, Write};

@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 declare -A tools=(
     [aarch64-linux-gnu-gcc]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
     [buildah]=buildah
+    [busybox]=busybox
     [col]=bsdextrautils
     [crystal]=crystal
     [deb-systemd-helper]=init-system-helpers
@@ -20,7 +21,9 @@ declare -A tools=(
     [ip]=iproute2
     [lintian]=lintian
     [mandoc]=mandoc
+    [mptcpize]=mptcpize
     [nc.openbsd]=netcat-openbsd
+    [nc.traditional]=netcat-traditional
     [ncat]=ncat
     [nft]=nftables
     [nsenter]=util-linux

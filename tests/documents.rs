@@ -113,3 +113,27 @@ fn tests_that_documents_name_exist() {
         assert!(missing.is_empty(), "{page}: no such tests: {missing:#?}");
     }
 }
+
+/// The text of a file in one line, without the marks of Rust's and TOML's line breaks.
+fn in_one_line(file: &str) -> String {
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let words = text.split_whitespace();
+    let words = words.filter(|word| !["//!", "///", "\\"].contains(word));
+    words.collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+#[test]
+fn every_description_makes_the_promise_of_the_package() {
+    let (_, promise) = env!("CARGO_PKG_DESCRIPTION").split_once(": ").unwrap();
+    let descriptions = [
+        ("README.md", 1),
+        ("src/lib.rs", 1),
+        ("src/bin/echoline/manual/echoline.txt", 1),
+        ("deploy/man/echoline.1", 2), // The name, and the text.
+        ("Cargo.toml", 2),            // That of the package, and that of the Debian package.
+    ];
+    for (file, least) in descriptions {
+        let count = in_one_line(file).matches(promise).count();
+        assert!(count >= least, "{file}: {count} times \"{promise}\"");
+    }
+}

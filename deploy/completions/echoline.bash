@@ -29,7 +29,7 @@ _echoline() {
 
     case "${cmd}" in
         echoline)
-            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping health"
+            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --proxy-timeout --idle-timeout --send-timeout --keepalive --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping health"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -71,6 +71,10 @@ _echoline() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --keepalive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --drain-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -91,7 +95,7 @@ _echoline() {
             return 0
             ;;
         echoline__subcmd__health)
-            opts="-l -v -q -h --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help"
+            opts="-l -v -q -h --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --proxy-timeout --idle-timeout --send-timeout --keepalive --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -118,6 +122,10 @@ _echoline() {
                     return 0
                     ;;
                 --max-per-ip)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

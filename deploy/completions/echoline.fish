@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_echoline_global_optspecs
-    string join \n l/listen= reuse-port packet-per-line prefix= max-line= max-connections= max-per-ip= proxy-protocol proxy-timeout= idle-timeout= send-timeout= drain-timeout= busy-poll= no-log-empty metrics= v/verbose q/quiet h/help V/version
+    string join \n l/listen= reuse-port packet-per-line prefix= max-line= max-connections= max-per-ip= proxy-protocol proxy-timeout= idle-timeout= send-timeout= keepalive= drain-timeout= busy-poll= no-log-empty metrics= v/verbose q/quiet h/help V/version
 end
 
 function __fish_echoline_needs_command
@@ -68,8 +68,10 @@ complete -c echoline -n "__fish_echoline_using_subcommand health" -l prefix -d '
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l max-line -d 'Longest line, newline included' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l max-connections -d 'Most open connections; 0: as many as file descriptors allow' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l max-per-ip -d 'Most open connections from one address; 0: no limit' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l proxy-timeout -d 'How long a PROXY protocol header may take; 0: only the idle timeout' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l idle-timeout -d 'Close a connection that sends nothing for this long; 0: never' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l send-timeout -d 'Close a connection if its peer takes nothing for this long; 0: never' -r
+complete -c echoline -n "__fish_echoline_using_subcommand health" -l keepalive -d 'Idle time before the first keepalive probe; 0: no probes' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l drain-timeout -d 'How long a stop may take' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l busy-poll -d 'Poll this long after an event before sleeping' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l metrics -d 'Serve /metrics, /healthz and /readyz over HTTP; a port alone means all addresses' -r

@@ -90,7 +90,16 @@ expect() {
 disconnect() { sleep 0.2; exec 3>&-; }
 
 one_line() { connect; echo 1 >&3; expect 1; disconnect; }
+# A capture ends at its last packet. Only a later packet shows that the server had time to
+# close the first connection, and did not.
+one_line_and_a_later_connection() { one_line; sleep 3; connect; disconnect; }
 two_pieces() { connect; printf hel >&3; sleep 0.1; echo lo >&3; expect hello; disconnect; }
+# Nagle's algorithm holds the second piece of a line until the first is acknowledged.
+two_lines_in_pieces() {
+    connect
+    for _ in 1 2; do printf hel >&3; echo lo >&3; expect hello; sleep 0.1; done
+    disconnect
+}
 four_lines() {
     connect
     printf 'one\ntwo\nthree\nfour\n' > "$work/lines"
@@ -100,9 +109,10 @@ four_lines() {
 }
 
 serve python3 "$here/../tour/two-writes.py"
-capture two-writes 11 one_line
+capture two-writes 16 one_line_and_a_later_connection
 serve python3 "$here/../tour/one-write.py"
 capture one-write 10 one_line
+capture stall 18 two_lines_in_pieces
 serve echoline
 capture echoline 9 one_line
 capture two-piece-client 12 two_pieces

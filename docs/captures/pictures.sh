@@ -61,5 +61,5 @@ picture() {
     pngquant --force --output "$1.png" 32 "$work/$1.png"
     kill "$wireshark"; wait "$wireshark" || true; wireshark=''
 }
-picture two-writes 11
+picture two-writes 16
 picture echoline 9

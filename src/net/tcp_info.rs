@@ -23,7 +23,8 @@ pub struct SegmentCounts {
     pub segs_out: u64,
     /// Segments sent that carried data.
     pub data_segs_out: u64,
-    /// Retransmitted segments; the two counts above include them.
+    /// Retransmitted segments; the two counts above include them. On the accepting side
+    /// also repeated SYN-ACKs, which are in no other count.
     pub retransmitted: u64,
 }
 

@@ -35,9 +35,10 @@ fn shipped_captures() -> Captures {
 fn packets(segments: &[Segment]) -> Vec<String> {
     let mut initial = HashMap::new();
     let packet = |segment: &Segment| {
-        let first = *initial.entry(segment.from).or_insert(segment.seq);
+        let (from, to) = (segment.from, segment.to);
+        let first = *initial.entry((from, to)).or_insert(segment.seq);
         let seq = segment.seq.wrapping_sub(first);
-        let peer = initial.get(&segment.to);
+        let peer = initial.get(&(to, from));
         let ack = peer.map_or(0, |first| segment.ack.wrapping_sub(*first));
         let is_server = segment.from.port() == 3000;
         let sender = if is_server { "server" } else { "client" };

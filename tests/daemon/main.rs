@@ -41,3 +41,4 @@ mod timeouts;
 mod tour;
 mod unknown_counts;
 mod vanished_peers;
+mod wireshark_filters;

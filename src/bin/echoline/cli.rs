@@ -52,9 +52,9 @@ The check takes 2 s at most.
 
 Exit status: 0 if the server is well, 1 if not, 2 after a usage error, such as port 0.";
 
-/// TCP line echo daemon: one echoed line, one packet.
+/// The command line of the daemon. Its description is that of the package.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP, args_override_self = true)]
+#[command(about, version, after_help = AFTER_HELP, args_override_self = true)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]

@@ -4,6 +4,7 @@ mod capture;
 mod ethernet;
 mod sack;
 mod scenarios;
+mod syn_ack;
 mod tcp_info;
 mod trace;
 

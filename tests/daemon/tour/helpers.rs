@@ -76,11 +76,44 @@ fn serve_fails_if_its_command_exits_at_once() {
 
 #[test]
 #[ignore = "needs ss, unshare(1) and user namespaces"]
-fn capture_fails_without_a_server_of_serve() {
+fn capture_fails_without_a_server() {
     in_private_network(|| {
-        let _other = TcpListener::bind("127.0.0.1:3000").unwrap();
-        let output = run("capture send_lines 1");
-        assert_fails_with(&output, &["capture: no server that serve has started"]);
+        let output = run("tour_port=4000; capture send_lines 1");
+        assert_fails_with(&output, &["capture: no server listens on port 4000"]);
+    });
+}
+
+#[test]
+#[ignore = "needs tcpdump, ss, setpriv, unshare(1) and user namespaces"]
+fn capture_fails_if_another_process_than_that_of_serve_listens() {
+    in_private_network(|| {
+        let _other = TcpListener::bind("127.0.0.1:4000").unwrap();
+        let output = run("serve echoline; tour_port=4000; capture send_lines 1");
+        assert_fails_with(
+            &output,
+            &["capture: no server of serve listens on port 4000"],
+        );
+    });
+}
+
+/// The first two packets of each capture; the others depend on how busy the machine is.
+#[test]
+#[ignore = "needs tcpdump, ss, unshare(1) and user namespaces"]
+fn capture_shows_a_server_of_the_readers_own_over_ipv4_and_ipv6() {
+    const HANDSHAKE: &str = "client Flags [S], length 0\nserver Flags [S.], length 0\n";
+    in_private_network(|| {
+        let script = "echoline --quiet --listen 4000 & trap \"kill $!; rm -r $tour_dir\" EXIT\n\
+                      tour_port=4000\n\
+                      for ((i = 0; i < 100; i++)); do server_listens && break; sleep 0.1; done\n\
+                      for tour_host in 127.0.0.1 ::1; do\n\
+                          capture send_lines 1 > $tour_dir/packets || exit\n\
+                          head -n 2 $tour_dir/packets\n\
+                          grep -v '^client \\|^server ' $tour_dir/packets\n\
+                      done; true";
+        let output = run(script);
+        assert!(output.status.success(), "{output:?}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(printed, HANDSHAKE.repeat(2), "{output:?}");
     });
 }
 
