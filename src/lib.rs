@@ -68,6 +68,8 @@ compile_error!(
 );
 
 mod address;
+#[cfg(feature = "capture")]
+pub mod capture;
 #[cfg(feature = "client")]
 pub mod client;
 mod clock;

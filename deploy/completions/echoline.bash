@@ -19,6 +19,9 @@ _echoline() {
             echoline,health)
                 cmd="echoline__subcmd__health"
                 ;;
+            echoline,packets)
+                cmd="echoline__subcmd__packets"
+                ;;
             echoline,ping)
                 cmd="echoline__subcmd__ping"
                 ;;
@@ -29,7 +32,7 @@ _echoline() {
 
     case "${cmd}" in
         echoline)
-            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping health"
+            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --proxy-timeout --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping packets health"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -91,7 +94,7 @@ _echoline() {
             return 0
             ;;
         echoline__subcmd__health)
-            opts="-l -v -q -h --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help"
+            opts="-l -v -q -h --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --proxy-timeout --idle-timeout --send-timeout --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -121,6 +124,10 @@ _echoline() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --proxy-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --idle-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -138,6 +145,32 @@ _echoline() {
                     return 0
                     ;;
                 --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echoline__subcmd__packets)
+            opts="-q -h --port --expect-packets --expect-close --max-connections --all --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --expect-packets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-connections)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

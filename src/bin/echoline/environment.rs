@@ -116,8 +116,16 @@ pub fn with_all_variables(command: Command) -> Command {
         let all = all.collect();
         assign(command, all)
     };
-    let ping = |command| name_all(command, &subcommand_prefix("ping"));
-    name_all(command, PREFIX).mut_subcommand("ping", ping)
+    let names = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned());
+    let names: Vec<_> = names.collect();
+    names
+        .into_iter()
+        .fold(name_all(command, PREFIX), |command, name| {
+            let prefix = subcommand_prefix(&name);
+            command.mut_subcommand(name, |command| name_all(command, &prefix))
+        })
 }
 
 fn assign(command: Command, wanted: Vec<(Id, String)>) -> Command {

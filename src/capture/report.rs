@@ -1,0 +1,405 @@
+//! What a connection adds up to, and what of it cannot be decided.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::capture::closing::{Closed, ENOUGH};
+use crate::capture::connection::{Connection, Roles};
+use crate::capture::echo::Settings;
+use crate::capture::link::Point;
+use crate::capture::tally::Tally;
+
+/// What is asked of a capture.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Expectations {
+    /// Data packets per echoed line.
+    pub packets: Option<u64>,
+    /// After the client's FIN, the server's.
+    pub close: bool,
+}
+
+/// Packets of a connection at its capture point.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Packets with SYN, and the ACK that ends the handshake.
+    pub handshake: u64,
+    /// Packets that are in neither of the others.
+    pub exchange: u64,
+    /// Packets with FIN or RST, and the ACKs of the FINs.
+    pub close: u64,
+    /// Data, SYNs and FINs that an earlier packet carried.
+    pub again: u64,
+    /// New data below the highest seen before.
+    pub late: u64,
+    /// Data packets of each end with new data.
+    pub(crate) data: [u64; 2],
+    /// Captured packets that are several on the wire: the other counts are at least so
+    /// many.
+    pub merged: u64,
+    /// Identical packets of another device, in no other count.
+    pub duplicates: u64,
+    /// Packets seen at another capture point, in no other count.
+    pub elsewhere: u64,
+    /// First fragments of IP packets.
+    pub fragments: u64,
+    /// Data packets that the snaplen has cut.
+    pub cut: u64,
+    /// The snaplen that would not have cut them.
+    pub needed_snaplen: u32,
+    /// Lines whose second part waited for the ACK of the first.
+    pub stalls: u64,
+    pub(crate) syns: [u8; 2],
+}
+
+/// Why something cannot be decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Undecided {
+    /// Bytes were acknowledged that no packet carried.
+    NotCaptured,
+    /// The snaplen has cut the lines.
+    Snaplen,
+    /// An echo is in a packet that may be several on the wire.
+    Merged,
+    /// Packets of several devices could not be told apart.
+    Duplicates,
+    /// Another capture point has packets, and the chosen one has one direction only.
+    OneDirection,
+    /// An echo may have been sent again after a loss before the capture point.
+    PerhapsAgain,
+    /// The first fragment of an IP packet has not all of its data.
+    Fragments,
+    /// Lines could not be compared.
+    NotCompared,
+    /// Lines wait for their echoes at the end of the capture.
+    Pending,
+    /// Which side is the server is not known.
+    Roles,
+    /// The first echo may belong to several lines.
+    Ambiguous,
+    /// A FIN is missing, and the capture ends within 2 s.
+    EndOfCapture,
+    /// The connection was dropped, as there were too many.
+    Dropped,
+    /// The capture has packets that may belong to a connection, and cannot be read.
+    Unreadable,
+    /// The file is damaged.
+    Damaged,
+    /// There is nothing that the expectation is about.
+    Nothing,
+}
+
+impl Undecided {
+    const ALL: [Undecided; 16] = [
+        Undecided::NotCaptured,
+        Undecided::Snaplen,
+        Undecided::Merged,
+        Undecided::Duplicates,
+        Undecided::OneDirection,
+        Undecided::PerhapsAgain,
+        Undecided::Fragments,
+        Undecided::NotCompared,
+        Undecided::Pending,
+        Undecided::Roles,
+        Undecided::Ambiguous,
+        Undecided::EndOfCapture,
+        Undecided::Dropped,
+        Undecided::Unreadable,
+        Undecided::Damaged,
+        Undecided::Nothing,
+    ];
+
+    /// Its name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Undecided::NotCaptured => "not_captured",
+            Undecided::Snaplen => "snaplen",
+            Undecided::Merged => "merged",
+            Undecided::Duplicates => "duplicates",
+            Undecided::OneDirection => "one_direction",
+            Undecided::PerhapsAgain => "perhaps_again",
+            Undecided::Fragments => "fragments",
+            Undecided::NotCompared => "not_compared",
+            Undecided::Pending => "pending",
+            Undecided::Roles => "roles",
+            Undecided::Ambiguous => "ambiguous",
+            Undecided::EndOfCapture => "end_of_capture",
+            Undecided::Dropped => "dropped",
+            Undecided::Unreadable => "unreadable",
+            Undecided::Damaged => "damaged",
+            Undecided::Nothing => "nothing",
+        }
+    }
+}
+
+impl fmt::Display for Undecided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Undecided::NotCaptured => "bytes were acknowledged that were not captured",
+            Undecided::Snaplen => "the snaplen has cut lines",
+            Undecided::Merged => "an echo is in a packet longer than the MSS",
+            Undecided::Duplicates => "duplicates of several devices could not be told apart",
+            Undecided::OneDirection => "the capture point has one direction only",
+            Undecided::PerhapsAgain => {
+                "an echo was perhaps sent again after a loss before the capture point"
+            }
+            Undecided::Fragments => "IP fragments",
+            Undecided::NotCompared => "lines could not be compared",
+            Undecided::Pending => "lines wait for their echoes when the capture ends",
+            Undecided::Roles => "which side is the server is not known (--port)",
+            Undecided::Ambiguous => "the first echo may belong to several lines",
+            Undecided::EndOfCapture => {
+                "the capture ends less than 2 s after a connection's last packet or FIN"
+            }
+            Undecided::Dropped => "connections were dropped (--max-connections)",
+            Undecided::Unreadable => "packets could not be read",
+            Undecided::Damaged => "the file is damaged",
+            Undecided::Nothing => "there is nothing to judge",
+        })
+    }
+}
+
+/// Several reasons why something cannot be decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reasons(u16);
+
+impl Reasons {
+    pub(crate) fn add(&mut self, reason: Undecided) {
+        self.0 |= 1 << reason as u8;
+    }
+
+    fn add_if(&mut self, condition: bool, reason: Undecided) {
+        if condition {
+            self.add(reason);
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: Reasons) {
+        self.0 |= other.0;
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each reason.
+    pub fn iter(self) -> impl Iterator<Item = Undecided> {
+        let all = Undecided::ALL.into_iter();
+        all.filter(move |reason| self.0 & (1 << *reason as u8) != 0)
+    }
+}
+
+/// Whether an expectation is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Met,
+    Failed,
+    Unknown,
+    /// There is nothing that it is about.
+    NotApplicable,
+}
+
+/// What a connection adds up to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Report {
+    /// Number of the connection, from 1.
+    pub number: u64,
+    /// The client, or the end that sent the first packet.
+    pub client: SocketAddr,
+    /// The server, or the other end.
+    pub server: SocketAddr,
+    /// Whether it is known which end is the server.
+    pub roles_known: bool,
+    /// Where its packets are counted.
+    pub point: Point,
+    /// Its packets.
+    pub counts: Counts,
+    /// Data packets of the server, with new data.
+    pub echo_packets: u64,
+    /// Bytes that the peers acknowledged and that no packet carried; a FIN is one.
+    pub not_captured: u64,
+    /// Its lines.
+    pub tally: Tally,
+    /// How it ended.
+    pub closed: Closed,
+    /// Why its lines cannot be counted for certain.
+    pub undecided: Reasons,
+    pub(crate) endpoint: crate::capture::segment::Endpoint,
+    pub(crate) packets_outcome: Outcome,
+    pub(crate) close_outcome: Outcome,
+    pub(crate) close_undecided: Reasons,
+}
+
+impl Report {
+    /// Whether it may be a line echo: lines came back, or its data were not captured.
+    #[must_use]
+    pub fn may_be_echo(&self) -> bool {
+        let is_unknown =
+            self.tally.requests == 0 || self.tally.not_compared + self.tally.damaged > 0;
+        let has_both = self.counts.data.iter().all(|data| *data > 0);
+        self.tally.matched > 0 || has_both && is_unknown && self.tally.wrong == 0
+    }
+}
+
+/// Adds up a connection of which no more packets come. `end` is the capture's end so far.
+pub(crate) fn report(
+    mut connection: Connection,
+    settings: &Settings,
+    end: i64,
+    dropped: bool,
+) -> Report {
+    connection.finish(settings);
+    let client = connection.client();
+    let not_captured: u64 = connection
+        .halves
+        .iter()
+        .map(super::half::Half::not_captured)
+        .sum();
+    let is_lost =
+        client.is_some_and(|client| echoes_are_lost(&connection, client, not_captured, end));
+    let tally = match connection.roles.take() {
+        Some(Roles::Known(_, mut echo)) => {
+            echo.finish(settings, is_lost && !dropped);
+            echo.tally
+        }
+        _ => Tally::default(),
+    };
+    let likely_server = usize::from(connection.ends[1].port < connection.ends[0].port);
+    let server = client.map_or(likely_server, |client| 1 - client);
+    let has_data = connection.counts.data.iter().any(|data| *data > 0);
+    let mut report = Report {
+        number: connection.number,
+        client: connection.ends[1 - server].into(),
+        server: connection.ends[server].into(),
+        roles_known: client.is_some(),
+        point: connection.point,
+        counts: connection.counts,
+        echo_packets: connection.counts.data[server],
+        not_captured,
+        tally,
+        closed: connection.closing.closed(client, connection.last_time, end),
+        undecided: Reasons::default(),
+        endpoint: connection.ends[server],
+        packets_outcome: Outcome::NotApplicable,
+        close_outcome: Outcome::NotApplicable,
+        close_undecided: Reasons::default(),
+    };
+    report.undecided = doubts(&report, &connection, has_data, dropped);
+    report.packets_outcome = packets_outcome(&report, has_data);
+    (report.close_outcome, report.close_undecided) =
+        close_outcome(&report, &connection, end, dropped);
+    report
+}
+
+/// Whether lines without an echo will have none: the server has closed, or had time enough.
+fn echoes_are_lost(connection: &Connection, client: usize, not_captured: u64, end: i64) -> bool {
+    let (halves, closing) = (&connection.halves, &connection.closing);
+    if not_captured > 0 || connection.counts.elsewhere > 0 && halves[1 - client].last_time.is_none()
+    {
+        return false;
+    }
+    if let Some((half, _)) = closing.reset_by() {
+        return half != client;
+    }
+    let since = |time: i64| end.saturating_sub(time) >= ENOUGH;
+    closing.fin_time(1 - client).is_some() || halves[client].last_data.is_some_and(since)
+}
+
+fn doubts(report: &Report, connection: &Connection, has_data: bool, dropped: bool) -> Reasons {
+    let (counts, tally) = (&report.counts, &report.tally);
+    let one_direction = connection
+        .halves
+        .iter()
+        .any(|half| half.last_time.is_none());
+    let mut doubts = Reasons::default();
+    doubts.add_if(report.not_captured > 0, Undecided::NotCaptured);
+    doubts.add_if(counts.cut > 0, Undecided::Snaplen);
+    doubts.add_if(tally.at_least > 0, Undecided::Merged);
+    doubts.add_if(counts.duplicates > 0, Undecided::Duplicates);
+    doubts.add_if(
+        counts.elsewhere > 0 && one_direction,
+        Undecided::OneDirection,
+    );
+    doubts.add_if(tally.unsure > 0, Undecided::PerhapsAgain);
+    doubts.add_if(counts.fragments > 0, Undecided::Fragments);
+    let uncompared = tally.not_compared + tally.damaged + tally.forgotten;
+    doubts.add_if(uncompared > 0 && counts.cut == 0, Undecided::NotCompared);
+    doubts.add_if(tally.pending > 0, Undecided::Pending);
+    doubts.add_if(has_data && !report.roles_known, Undecided::Roles);
+    doubts.add_if(tally.ambiguous, Undecided::Ambiguous);
+    doubts.add_if(dropped, Undecided::Dropped);
+    doubts
+}
+
+fn packets_outcome(report: &Report, has_data: bool) -> Outcome {
+    if report.tally.unexpected_packets > 0 {
+        Outcome::Failed
+    } else if !report.undecided.is_empty() || report.tally.undecided_packets > 0 {
+        Outcome::Unknown
+    } else if report.tally.echoes == 0 {
+        if has_data {
+            Outcome::Unknown
+        } else {
+            Outcome::NotApplicable
+        }
+    } else {
+        Outcome::Met
+    }
+}
+
+fn close_outcome(
+    report: &Report,
+    connection: &Connection,
+    end: i64,
+    dropped: bool,
+) -> (Outcome, Reasons) {
+    let mut reasons = Reasons::default();
+    let closing = &connection.closing;
+    let client = match (report.closed, connection.client()) {
+        (Closed::Both(..), _) => return (Outcome::Met, reasons),
+        (_, Some(client)) => client,
+        _ => {
+            reasons.add(Undecided::Roles);
+            return (Outcome::Unknown, reasons);
+        }
+    };
+    reasons.add_if(report.not_captured > 0, Undecided::NotCaptured);
+    reasons.add_if(
+        report
+            .undecided
+            .iter()
+            .any(|reason| reason == Undecided::OneDirection),
+        Undecided::OneDirection,
+    );
+    reasons.add_if(dropped, Undecided::Dropped);
+    let had_time = |since: i64, until: i64| until.saturating_sub(since) >= ENOUGH;
+    let outcome = match (closing.fin_time(client), closing.reset_by()) {
+        // A client that resets within 2 s of its FIN leaves the server no time for its own.
+        (Some(fin), Some((half, reset))) if half == client => {
+            if had_time(fin, reset) {
+                Outcome::Failed
+            } else {
+                Outcome::NotApplicable
+            }
+        }
+        (Some(_), Some(_)) => Outcome::Failed,
+        (Some(fin), None) if had_time(fin, end) => Outcome::Failed,
+        (None, Some(_)) => Outcome::NotApplicable,
+        (None, None) if had_time(connection.last_time, end) => Outcome::NotApplicable,
+        _ => {
+            reasons.add(Undecided::EndOfCapture);
+            Outcome::Unknown
+        }
+    };
+    match outcome {
+        _ if !reasons.is_empty() => (Outcome::Unknown, reasons),
+        outcome => (outcome, reasons),
+    }
+}
