@@ -547,6 +547,16 @@ impl Echo {
     /// No more packets come. `lost`: no echo of the lines that wait will come, as the server
     /// has closed, or had time enough.
     pub fn finish(&mut self, settings: &Settings, lost: bool) {
+        // A hole at the end of a stream may be lines that the other direction has.
+        let request = self.request_lines.finish(settings.key);
+        if let Some(request) = request.filter(|line| line.damaged) {
+            self.push_request(&request);
+        }
+        let reply = self.reply_lines.finish(settings.key);
+        if let Some(reply) = reply.filter(|line| line.damaged) {
+            self.push_reply(settings, reply);
+        }
+        self.advance(settings);
         if let Some(region) = self.region
             && self.step != Step::Lost
         {

@@ -86,24 +86,26 @@ impl Lines {
 
     /// Takes the rest of `piece`, up to the next newline. Returns the line that it completes.
     pub fn next(&mut self, key: Key, piece: &mut Piece<'_>) -> Option<Line> {
-        if piece.bytes.is_empty() {
-            if piece.unknown > 0 {
-                self.touch(piece.start, piece.unknown.into(), piece.origin);
-                self.line.damaged = true;
-                self.line.len += u64::from(std::mem::take(&mut piece.unknown));
-                self.head = None;
-            }
-            return None;
-        }
         let newline = memchr::memchr(b'\n', piece.bytes);
         let len = newline.map_or(piece.bytes.len(), |at| at + 1);
         let (part, rest) = piece.bytes.split_at(len);
-        self.touch(piece.start, len as u64, piece.origin);
-        self.absorb(key, &part[..newline.unwrap_or(len)]);
-        self.line.len += len as u64;
-        piece.start += len.cast_signed() as i64;
-        piece.bytes = rest;
-        newline.and_then(|_| self.take(key, true))
+        if len > 0 {
+            self.touch(piece.start, len as u64, piece.origin);
+            self.absorb(key, &part[..newline.unwrap_or(len)]);
+            self.line.len += len as u64;
+            piece.start += len.cast_signed() as i64;
+            piece.bytes = rest;
+        }
+        if newline.is_some() {
+            return self.take(key, true);
+        }
+        if piece.unknown > 0 {
+            self.touch(piece.start, piece.unknown.into(), piece.origin);
+            self.line.damaged = true;
+            self.line.len += u64::from(std::mem::take(&mut piece.unknown));
+            self.head = None;
+        }
+        None
     }
 
     /// The rest of the stream, which has no newline.

@@ -244,7 +244,8 @@ impl Report {
         let is_unknown =
             self.tally.requests == 0 || self.tally.not_compared + self.tally.damaged > 0;
         let has_both = self.counts.data.iter().all(|data| *data > 0);
-        self.tally.matched > 0 || has_both && is_unknown && self.tally.wrong == 0
+        let may_be = self.not_captured > 0 || has_both && is_unknown;
+        self.tally.matched > 0 || may_be && self.tally.wrong == 0
     }
 }
 

@@ -1,0 +1,1 @@
+//! A pipe: rows as packets come, and the clock as the end of the capture.

@@ -1,0 +1,1 @@
+//! The program: what it prints, and its exit status.
