@@ -129,7 +129,9 @@ impl Analysis {
         let hash = self.addresses.pair(segment.from, segment.to);
         let mut place = self.index.get(&hash).copied();
         if place.is_some_and(|place| !self.connections[place].has(segment)) {
-            return self.other.add(Other::Unnamed); // Two hashes of 64 bits are the same.
+            // Two hashes of 64 bits are the same.
+            self.unreadable = true;
+            return self.other.add(Other::Unnamed);
         }
         if let Some(known) = place
             && self.connections[known].is_reused_by(segment)
@@ -300,7 +302,7 @@ impl AddressHash {
 
 #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
 fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b | 1);
+    let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
 

@@ -155,7 +155,7 @@ impl Connection {
             time,
             since,
             connection: self.number,
-            addr: segment.from.into(),
+            sender: segment.from,
             from: None,
             flags: segment.flags,
             len: segment.len,

@@ -289,6 +289,15 @@ impl Echo {
         if self.step == Step::Searching {
             return self.search(settings, &line);
         }
+        if let Some(request) = self.requests.front().copied()
+            && self.step == Step::Together
+            && self.replies.is_empty()
+            && self.region.is_none()
+            && !request.is_damaged()
+            && !line.damaged
+        {
+            return self.compare(settings, request, &line); // Nearly always.
+        }
         self.replies.push_back(line);
         self.advance(settings);
         if self.replies.len() > MAX_REPLIES {

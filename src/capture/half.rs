@@ -190,8 +190,11 @@ impl Half {
 /// What two packets share that differ in link header and hop limit only.
 fn fingerprint(segment: &Segment<'_>) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let timestamp = segment.options.iter().rev().take(12);
-    let timestamp = timestamp.fold(0_u64, |sum, byte| sum.rotate_left(8) ^ u64::from(*byte));
+    // The timestamp option, where there is one, is the last.
+    let timestamp = segment
+        .options
+        .last_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let words = [
         u64::from(segment.seq) << 32 | u64::from(segment.ack),
         u64::from(segment.flags) << 48 | u64::from(segment.window) << 32 | u64::from(segment.len),

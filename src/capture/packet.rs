@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use crate::capture::echo::Span;
+use crate::capture::segment::Endpoint;
 
 /// The side that sent a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +73,7 @@ pub struct Packet {
     pub since: i64,
     /// Number of the connection, from 1.
     pub connection: u64,
-    /// Address of the sender.
-    pub addr: SocketAddr,
+    pub(crate) sender: Endpoint,
     /// The sender; `None` while it is not known which side is the server.
     pub from: Option<Side>,
     /// TCP's flags, 12 bits.
@@ -97,6 +97,12 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// Address of the sender.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.sender.into()
+    }
+
     /// Whether a reader should see it in any case.
     #[must_use]
     pub fn needs_attention(&self) -> bool {

@@ -30,7 +30,7 @@ pub fn packet(packet: &Packet, start: i64) -> Value {
         "since_ms": nanos(packet.since),
         "connection": packet.connection,
         "from": packet.from.map(side),
-        "addr": packet.addr.to_string(),
+        "addr": packet.addr().to_string(),
         "flags": flags,
         "len": packet.len,
         "at_least_packets": packet.segments,

@@ -18,7 +18,7 @@ pub fn packet(packet: &Packet) -> String {
     let sender = match packet.from {
         Some(Side::Client) => "client".to_owned(),
         Some(Side::Server) => "server".to_owned(),
-        None => packet.addr.to_string(),
+        None => packet.addr().to_string(),
     };
     let (sign, since) = (
         if packet.since < 0 { '-' } else { '+' },
