@@ -45,7 +45,9 @@
 //! # Features
 //!
 //! - `cli` (default) is for the `echoline` binary: command line and logger. A library
-//!   user turns it off with `default-features = false`. It includes `client`.
+//!   user turns it off with `default-features = false`. It includes `capture` and `client`.
+//! - `capture` adds `echoline::capture`, which counts the packets of a line echo in a
+//!   capture. `echoline packets` prints its results ([docs/counting.md][counting]).
 //! - `client` adds `echoline::client`, which sends lines to any line echo server,
 //!   compares the echoes, and counts their segments. `echoline ping` prints its results
 //!   ([docs/ping.md][ping]).
@@ -58,6 +60,7 @@
 //! effort there.
 //!
 //! [behaviour]: https://docs.rs/crate/echoline/latest/source/docs/behaviour.md
+//! [counting]: https://docs.rs/crate/echoline/latest/source/docs/counting.md
 //! [ping]: https://docs.rs/crate/echoline/latest/source/docs/ping.md
 //! [reliability]: https://docs.rs/crate/echoline/latest/source/docs/reliability.md
 

@@ -85,7 +85,7 @@ fn a_pcapng_is_read_in_each_order_and_resolution() {
             (6, 1_000_000, 0_i64),
             (9, 1_000_000_000, 0),
             (7, 10_000_000, -3600),
-            (0x80 | 20, 1 << 20, 1_000_000),
+            (0x80 | 0x14, 1 << 20, 1_000_000),
             (12, 1_000_000_000_000, 1_767_220_000), // Picoseconds: 64 bits are 213 days.
         ] {
             let mut file = Pcapng::new(order);

@@ -271,7 +271,7 @@ fn urgent_data_ecn_and_mptcp_change_no_count() {
     let dialogue = dialogue.packet(Client, URG | ACK | PSH, b"ur!\n", |_| {});
     let dialogue = dialogue.packet(Server, ACK | PSH | 0x140, b"ur!\n", |_| {});
     let dialogue = dialogue.packet(Client, ACK | 0x100, b"", |segment| {
-        segment.options = mptcp.to_vec()
+        segment.options = mptcp.to_vec();
     });
     let counted = count_with(&dialogue.close().pcap(), one_packet());
     assert_eq!(counted.phases(), [3, 3, 3]);
