@@ -186,8 +186,11 @@ mod tests {
     #[test]
     fn help_names_the_variable_of_every_option_and_no_other() {
         let mut command = Cli::command();
-        let ping = command.find_subcommand_mut("ping").unwrap().render_help();
-        let help = format!("{}{ping}", command.render_help());
+        let mut help = command.render_help().to_string();
+        for name in ["ping", "packets"] {
+            let subcommand = command.find_subcommand_mut(name).unwrap();
+            help += &subcommand.render_help().to_string();
+        }
         let words = help.split([' ', ',', '\n']);
         let mut named: Vec<_> = words.filter(|word| word.starts_with(PREFIX)).collect();
         named.sort_unstable();
