@@ -101,6 +101,11 @@ impl Link {
 
     /// Runs a command on `host`. Spaces separate its words.
     pub fn run(&self, host: Host, command: &str) {
+        self.output_of(host, command);
+    }
+
+    /// As [`Link::run`]; returns what the command prints.
+    pub fn output_of(&self, host: Host, command: &str) -> String {
         let output = self.on(host, || {
             let mut words = command.split(' ');
             let program = words.next().unwrap();
@@ -109,6 +114,7 @@ impl Link {
         });
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Sets `/proc/sys/net/ipv4/NAME` on `host`.
