@@ -1,6 +1,6 @@
 //! All connections of a capture.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use slab::Slab;
@@ -12,9 +12,10 @@ use crate::capture::hash::Key;
 use crate::capture::link::Network;
 use crate::capture::other::{Other, OtherCounts};
 use crate::capture::packet::Packet;
-use crate::capture::report::{Expectations, Reasons, Report, Undecided, report};
+use crate::capture::report::{Expectations, Report, report};
 use crate::capture::segment::{Endpoint, Segment, segment};
 use crate::capture::summary::{Summary, Totals};
+use crate::capture::undecided::{Reasons, Undecided};
 use crate::capture::{Notes, Record};
 
 /// Servers that are told apart.
@@ -235,6 +236,28 @@ impl Analysis {
         sink(Event::Connection(&report));
     }
 
+    /// The sums of the servers that are line echoes, and the connections of the others.
+    fn sums(&self) -> (Totals, u64) {
+        let is_echo = |totals: &Totals| self.options.port.is_some() || totals.is_echo();
+        // A server may be an echo on one address and broken on another.
+        let echoes = self.servers.iter().filter(|(_, totals)| is_echo(totals));
+        let ports: BTreeSet<u16> = echoes.map(|(end, _)| end.port).collect();
+        let (mut totals, mut no_echo) = (Totals::default(), 0);
+        for (end, server) in &self.servers {
+            if ports.contains(&end.port) {
+                totals.merge(server);
+            } else {
+                no_echo += server.connections;
+            }
+        }
+        if self.others.may_be_echo > 0 {
+            totals.merge(&self.others);
+        } else {
+            no_echo += self.others.connections;
+        }
+        (totals, no_echo)
+    }
+
     /// No more packets come. `end` is the time until which the capture ran, if it is known
     /// otherwise than from the file; `damaged`: what follows could not be read.
     pub fn finish(
@@ -262,14 +285,7 @@ impl Analysis {
         if self.unreadable {
             doubts.add(Undecided::Unreadable);
         }
-        let (mut totals, mut no_echo) = (Totals::default(), 0);
-        for server in self.servers.values().chain([&self.others]) {
-            if self.options.port.is_some() || server.is_echo() {
-                totals.merge(server);
-            } else {
-                no_echo += server.connections;
-            }
-        }
+        let (totals, no_echo) = self.sums();
         Summary::new(
             totals,
             no_echo,

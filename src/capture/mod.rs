@@ -44,6 +44,7 @@ mod segment;
 mod stream;
 mod summary;
 mod tally;
+mod undecided;
 
 pub use analysis::{Analysis, Event, Options};
 pub use closing::Closed;
@@ -51,6 +52,7 @@ pub use container::{Notes, Reader, Record};
 pub use link::{NO_DIRECTION, Point};
 pub use other::{Other, OtherCounts};
 pub use packet::{Acked, Kind, Packet, Side, Span};
-pub use report::{Counts, Expectations, Reasons, Report, Undecided};
+pub use report::{Counts, Expectations, Report};
 pub use summary::{Summary, Totals, Verdict};
 pub use tally::{Fault, PacketsPerLine, Tally};
+pub use undecided::{Reasons, Undecided};

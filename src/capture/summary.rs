@@ -2,8 +2,9 @@
 
 use crate::capture::closing::Closed;
 use crate::capture::other::OtherCounts;
-use crate::capture::report::{Expectations, Outcome, Reasons, Report, Undecided};
+use crate::capture::report::{Expectations, Outcome, Report};
 use crate::capture::tally::PacketsPerLine;
+use crate::capture::undecided::{Reasons, Undecided};
 
 /// Whether a capture meets the expectations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,6 +36,19 @@ fn what_is_no_echo_is_no_echo() {
     assert_eq!(count_with(&http.pcap(), options).verdict(), Verdict::NoEcho);
 }
 
+/// On IPv4 the server echoes, on IPv6 it does not.
+#[test]
+fn a_server_that_is_broken_on_one_address_is_judged_there_too() {
+    let good = Dialogue::open().exchange(b"a\n").exchange(b"b\n").close();
+    let bad = Dialogue::between(["[fd00::2]:5000", "[fd00::1]:3000"], [1, 2]).handshake();
+    let bad = bad
+        .data(Client, b"x\n")
+        .data(Server, b"y\n")
+        .ack(Client)
+        .close();
+    assert_eq!(count(&good.then(bad).pcap()).verdict(), Verdict::Failed);
+}
+
 /// Other connections of a server that echoes are judged, although none of their echoes is
 /// right.
 #[test]

@@ -4,7 +4,8 @@ mod input;
 mod json;
 pub mod options;
 mod output;
-mod text;
+mod rows;
+mod sums;
 mod words;
 
 use std::io;

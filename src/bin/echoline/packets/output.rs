@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use echoline::capture::{Event, Notes, Packet, Report, Summary};
 
 use super::options::Options;
-use super::{json, text};
+use super::{json, rows, sums};
 
 /// Packets of a connection that are printed in any case.
 const LADDER: u64 = 40;
@@ -71,7 +71,7 @@ impl<'a> Output<'a> {
         if !is_shown {
             return;
         }
-        let row = format!("{}\n", text::packet(packet));
+        let row = format!("{}\n", rows::packet(packet));
         if self.in_file_order {
             return self.print(&format!("{number:>4} {row}"));
         }
@@ -108,7 +108,7 @@ impl<'a> Output<'a> {
         let mut block = self.blocks.remove(&report.number).unwrap_or_default();
         self.waiting -= block.rows.len();
         block.leave_out();
-        let (title, sums) = (text::title(report), text::connection(report));
+        let (title, sums) = (sums::title(report), sums::connection(report));
         if self.in_file_order {
             let number = report.number;
             return self.print(&format!("{number:>4} {title}{}{sums}", block.rows));
@@ -131,7 +131,7 @@ impl<'a> Output<'a> {
         let text = if self.options.json {
             format!("{}\n", json::summary(summary, notes, packets))
         } else {
-            text::summary(self.options, summary, notes, packets)
+            sums::summary(self.options, summary, notes, packets)
         };
         self.print(&text);
         if self.stdout.flush().is_err() {
