@@ -106,7 +106,8 @@ impl Connection {
     /// Whether a segment is between the same ends.
     pub fn has(&self, segment: &Segment<'_>) -> bool {
         let [a, b] = self.ends;
-        [(a, b), (b, a)].contains(&(segment.from, segment.to))
+        let (from, to) = (segment.from, segment.to);
+        from == a && to == b || from == b && to == a
     }
 
     fn half_of(&self, segment: &Segment<'_>) -> usize {
