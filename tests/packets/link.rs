@@ -197,6 +197,11 @@ fn what_is_no_tcp_is_named_and_counted() {
     let frames = [
         (START, ethernet(0x0806, &[0; 28])),
         (START, ethernet(0x86dd, &udp)),
+        (START, ethernet(0x86dd, &ipv6(58, [[0; 16]; 2], &[0; 8]))),
+        (
+            START,
+            ethernet(0x0800, &ipv4(1, 0, 0, [[0; 4]; 2], &[0; 8])),
+        ),
         (START, ethernet(0x0026, &[0; 38])),
         (START, ethernet(0x0800, &[0x95; 40])),
         (START, vec![0; 13]),
@@ -215,7 +220,9 @@ fn what_is_no_tcp_is_named_and_counted() {
             "1 malformed",
             "1 EtherType 0x0026",
             "1 ARP",
-            "1 UDP"
+            "1 ICMP",
+            "1 UDP",
+            "1 ICMPv6"
         ]
     );
     let counted = count(&pcap(105, &frames));
@@ -225,5 +232,5 @@ fn what_is_no_tcp_is_named_and_counted() {
         .iter()
         .map(|(other, n)| format!("{n} {other}"))
         .collect();
-    assert_eq!(names, ["5 link type 105, which is not read"]);
+    assert_eq!(names, ["7 link type 105, which is not read"]);
 }
