@@ -134,14 +134,16 @@ impl Half {
         self.coverage.high() + i64::from(self.fin.is_some())
     }
 
+    /// Up to where the peer has acknowledged data. A FIN that was not captured counts as a
+    /// byte.
+    pub fn acked_data(&self) -> i64 {
+        let acked = self.acked.unwrap_or(0);
+        self.fin.map_or(acked, |(fin, _)| acked.min(fin))
+    }
+
     /// Bytes, and a FIN, that the peer has and that were not captured.
     pub fn not_captured(&self) -> u64 {
-        let Some(acked) = self.acked else {
-            return 0;
-        };
-        // A FIN that was captured has a number of its own.
-        let acked = self.fin.map_or(acked, |(fin, _)| acked.min(fin));
-        self.coverage.missing_below(acked)
+        self.coverage.missing_below(self.acked_data())
     }
 
     /// A capture that begins with a keep-alive: the first byte stands one later.

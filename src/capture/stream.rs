@@ -144,7 +144,8 @@ impl Stream {
         self.pass_over(coverage.high().max(acked), deliver);
     }
 
-    fn pass_over(&mut self, end: i64, deliver: &mut impl FnMut(Piece<'_>)) {
+    /// Gives up the bytes before `end`.
+    pub fn pass_over(&mut self, end: i64, deliver: &mut impl FnMut(Piece<'_>)) {
         while self.delivered < end {
             let unknown = u32::try_from(end - self.delivered).unwrap_or(u32::MAX);
             let piece = Piece {

@@ -120,7 +120,7 @@ fn the_exit_status_says_whether_expectations_are_met() {
     let (status, stdout, _) = run(&bad, &strict);
     assert_eq!(status, Some(1));
     assert!(
-        stdout.contains("not as expected: 1 echoes in another number of packets"),
+        stdout.contains("not as expected: 1 in another number of packets"),
         "{stdout}"
     );
     let (status, stdout, _) = run(&bad, &["--expect-close"]);

@@ -130,6 +130,31 @@ fn what_is_proven_stays_proven_beside_a_hole() {
     assert_eq!(counted.verdict(), Verdict::Failed);
 }
 
+/// A filter such as `src port 3000`.
+#[test]
+fn one_direction_alone_has_no_wrong_echo() {
+    for kept in [3000, 40_000] {
+        for lines in [5, 2000] {
+            let mut dialogue = Dialogue::open();
+            for number in 0..lines {
+                dialogue = dialogue.exchange(format!("line {number}\n").as_bytes());
+            }
+            let mut dialogue = dialogue.close();
+            dialogue
+                .segments
+                .retain(|segment| segment.from.port() == kept);
+            let counted = count_with(&dialogue.pcap(), one_packet());
+            assert_eq!(
+                counted.report().tally.wrong,
+                0,
+                "{kept} {:#?}",
+                counted.report()
+            );
+            counted.cannot_tell(Undecided::NotCaptured);
+        }
+    }
+}
+
 #[test]
 fn after_a_hole_lines_are_in_step_again() {
     let mut dialogue = Dialogue::open();

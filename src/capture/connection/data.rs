@@ -214,14 +214,21 @@ impl Connection {
             let Some(since) = half.hole_since else {
                 continue;
             };
-            if !half.stream.waits() && half.coverage.is_complete() {
+            let acked = half.acked_data();
+            if half.stream.delivered() >= acked && half.coverage.is_complete() {
                 half.hole_since = None;
-            } else if self.ordinal - since > HOLE_AFTER {
+            } else if self.ordinal - since > HOLE_AFTER && self.roles.is_some() {
                 half.hole_since = None;
                 if half.stream.waits() {
                     self.deliver(settings, from, None);
-                    self.end_stream(settings, from);
+                } else {
+                    // Nothing of this direction has come since.
+                    let roles = &mut self.roles;
+                    half.stream.pass_over(acked, &mut |piece| {
+                        take_piece(roles, settings, from, piece);
+                    });
                 }
+                self.end_stream(settings, from);
             }
         }
     }
@@ -230,8 +237,7 @@ impl Connection {
     pub fn finish(&mut self, settings: &Settings) {
         for from in [0, 1] {
             let half = &mut self.halves[from];
-            let acked = half.acked.unwrap_or(0);
-            let acked = half.fin.map_or(acked, |(fin, _)| acked.min(fin));
+            let acked = half.acked_data();
             let roles = &mut self.roles;
             half.stream.finish(&half.coverage, acked, &mut |piece| {
                 take_piece(roles, settings, from, piece);

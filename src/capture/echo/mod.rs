@@ -283,9 +283,9 @@ impl Echo {
         self.replies.push_back(line);
         self.advance(settings);
         if self.replies.len() > MAX_REPLIES {
-            // A server that sends what is no echo: of what is forgotten, each is wrong.
-            self.replies.pop_back();
-            self.tally.fault(self.number, Fault::Unexpected);
+            // Of which lines these are the echoes will not be known.
+            self.step = Step::Lost;
+            self.advance(settings);
         }
     }
 

@@ -253,12 +253,9 @@ fn verdict(text: &mut String, options: &Options, summary: &Summary) {
         Verdict::Met if options.expects() => "as expected".to_owned(),
         Verdict::Failed => {
             let counts = [
-                (totals.wrong, "wrong echoes"),
-                (
-                    totals.unexpected_packets,
-                    "echoes in another number of packets",
-                ),
-                (totals.not_closed, "connections without the server's FIN"),
+                (totals.wrong, "wrong"),
+                (totals.unexpected_packets, "in another number of packets"),
+                (totals.not_closed, "without the server's FIN"),
             ];
             let relevant = [true, options.expect_packets.is_some(), options.expect_close];
             let counts = counts
