@@ -18,6 +18,7 @@ pub struct Half {
     pub syn: Option<u32>,
     /// Sequence number of position 0, the first byte of data.
     base: Option<u32>,
+    base_is_guess: bool,
     pub coverage: Coverage,
     pub stream: Stream,
     /// Position of the FIN, and its time.
@@ -60,6 +61,7 @@ impl Half {
         Half {
             syn: None,
             base: None,
+            base_is_guess: false,
             coverage: Coverage::from_the_middle(),
             stream: Stream::default(),
             fin: None,
@@ -117,6 +119,14 @@ impl Half {
         self.base.get_or_insert(seq);
     }
 
+    /// As [`Half::set_base`], from a packet of this half, which may be a keep-alive.
+    pub fn guess_base(&mut self, seq: u32) {
+        if self.base.is_none() {
+            self.base = Some(seq);
+            self.base_is_guess = true;
+        }
+    }
+
     /// The position of a sequence number: the nearest to the highest byte seen.
     #[expect(
         clippy::cast_possible_truncation,
@@ -148,7 +158,7 @@ impl Half {
 
     /// A capture that begins with a keep-alive: the first byte stands one later.
     pub fn skip_keep_alive(&mut self, position: i64) -> i64 {
-        let is_first = self.syn.is_none() && self.coverage.high() == 0;
+        let is_first = self.base_is_guess && self.coverage.high() == 0;
         if is_first && position == 1 {
             self.base = self.base.map(|base| base.wrapping_add(1));
             return 0;

@@ -130,6 +130,19 @@ fn what_is_proven_stays_proven_beside_a_hole() {
     assert_eq!(counted.verdict(), Verdict::Failed);
 }
 
+/// Its one byte is where a keep-alive has none.
+#[test]
+fn an_empty_line_that_was_not_captured_is_no_keep_alive() {
+    let dialogue = Dialogue::open().exchange(b"\n").exchange(b"\n").close();
+    for missing in [&[1, 4][..], &[2, 4], &[1, 2, 4], &[1, 2, 3, 4]] {
+        let counted = count_with(&dialogue.clone().without(missing).pcap(), one_packet());
+        assert_eq!(counted.report().tally.wrong, 0, "{missing:?}");
+        if missing.len() < 4 {
+            counted.cannot_tell(Undecided::NotCaptured);
+        }
+    }
+}
+
 /// A filter such as `src port 3000`.
 #[test]
 fn one_direction_alone_has_no_wrong_echo() {

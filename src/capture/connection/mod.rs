@@ -216,7 +216,7 @@ impl Connection {
         }
         // An RST of a closed port answers with sequence number 0.
         if !self.halves[from].has_base() && !segment.has(RST) {
-            self.halves[from].set_base(segment.seq);
+            self.halves[from].guess_base(segment.seq);
         }
         if segment.has(ACK) {
             self.halves[1 - from].set_base(segment.ack);
@@ -224,9 +224,11 @@ impl Connection {
     }
 
     fn position(&mut self, from: usize, segment: &Segment<'_>) -> i64 {
+        let peer_has_sent = self.counts.data[1 - from] > 0;
         let half = &mut self.halves[from];
         let position = half.position(segment.seq) + i64::from(segment.has(SYN));
-        if segment.len > 0 {
+        // After an echo, a byte that is missing is a line that was not captured.
+        if segment.len > 0 && !peer_has_sent {
             half.skip_keep_alive(position)
         } else {
             position
