@@ -149,6 +149,20 @@ proptest! {
         }
     }
 
+    #[test]
+    fn a_capture_that_begins_anywhere_has_no_wrong_echo(
+        bursts in vec((1_u8..5, any::<bool>()), 1..20),
+        begin in any::<prop::sample::Index>(), kinds in 1_u32..9,
+    ) {
+        let line = |number: u32| "x".repeat((number % kinds) as usize) + "\n";
+        let dialogue = dialogue_of(&bursts, line);
+        let begin = begin.index(dialogue.segments.len());
+        let before: Vec<usize> = (1..=begin).collect();
+        let counted = count_with(&dialogue.without(&before).pcap(), strict());
+        prop_assert_eq!(counted.summary.totals.wrong, 0, "{} {:#?}", begin, counted.reports);
+        prop_assert_eq!(counted.summary.totals.unexpected_packets, 0);
+    }
+
     /// Packets that come twice change the counts of "again" and of the phases, and no other.
     #[test]
     fn packets_sent_again_change_no_line(
