@@ -45,7 +45,9 @@
 //! # Features
 //!
 //! - `cli` (default) is for the `echoline` binary: command line and logger. A library
-//!   user turns it off with `default-features = false`. It includes `client`.
+//!   user turns it off with `default-features = false`. It includes `capture` and `client`.
+//! - `capture` adds `echoline::capture`, which counts the packets of a line echo in a
+//!   capture. `echoline packets` prints its results ([docs/counting.md][counting]).
 //! - `client` adds `echoline::client`, which sends lines to any line echo server,
 //!   compares the echoes, and counts their segments. `echoline ping` prints its results
 //!   ([docs/ping.md][ping]).
@@ -58,6 +60,7 @@
 //! effort there, and so it is with MPTCP.
 //!
 //! [behaviour]: https://docs.rs/crate/echoline/latest/source/docs/behaviour.md
+//! [counting]: https://docs.rs/crate/echoline/latest/source/docs/counting.md
 //! [ping]: https://docs.rs/crate/echoline/latest/source/docs/ping.md
 //! [reliability]: https://docs.rs/crate/echoline/latest/source/docs/reliability.md
 
@@ -68,6 +71,8 @@ compile_error!(
 );
 
 mod address;
+#[cfg(feature = "capture")]
+pub mod capture;
 #[cfg(feature = "client")]
 pub mod client;
 mod clock;

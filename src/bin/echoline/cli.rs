@@ -12,7 +12,7 @@ use log::LevelFilter;
 
 use crate::environment;
 use crate::log_filter::LogFilter;
-use crate::ping::options::Options;
+use crate::{packets, ping};
 
 const AFTER_HELP: &str = "\
 Signals:
@@ -195,7 +195,10 @@ pub struct ServerOptions {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check a line echo: send lines, compare echoes, count packets
-    Ping(Options),
+    Ping(ping::options::Options),
+
+    /// Count the packets of a capture, and say which carried which line
+    Packets(packets::options::Options),
 
     /// Check the server that has these options and variables
     #[command(after_help = HEALTH_HELP)]

@@ -116,8 +116,16 @@ pub fn with_all_variables(command: Command) -> Command {
         let all = all.collect();
         assign(command, all)
     };
-    let ping = |command| name_all(command, &subcommand_prefix("ping"));
-    name_all(command, PREFIX).mut_subcommand("ping", ping)
+    let names = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned());
+    let names: Vec<_> = names.collect();
+    names
+        .into_iter()
+        .fold(name_all(command, PREFIX), |command, name| {
+            let prefix = subcommand_prefix(&name);
+            command.mut_subcommand(name, |command| name_all(command, &prefix))
+        })
 }
 
 fn assign(command: Command, wanted: Vec<(Id, String)>) -> Command {
@@ -178,8 +186,11 @@ mod tests {
     #[test]
     fn help_names_the_variable_of_every_option_and_no_other() {
         let mut command = Cli::command();
-        let ping = command.find_subcommand_mut("ping").unwrap().render_help();
-        let help = format!("{}{ping}", command.render_help());
+        let mut help = command.render_help().to_string();
+        for name in ["ping", "packets"] {
+            let subcommand = command.find_subcommand_mut(name).unwrap();
+            help += &subcommand.render_help().to_string();
+        }
         let words = help.split([' ', ',', '\n']);
         let mut named: Vec<_> = words.filter(|word| word.starts_with(PREFIX)).collect();
         named.sort_unstable();

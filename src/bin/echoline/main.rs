@@ -8,6 +8,7 @@ mod logger;
 #[cfg(test)]
 mod manual;
 mod metrics;
+mod packets;
 mod ping;
 mod systemd;
 
@@ -39,6 +40,10 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::from(1),
             Err(e) => fail(3, &e),
         },
+        Ok(Cli {
+            command: Some(Command::Packets(options)),
+            ..
+        }) => packets::run(&options).map_or_else(|e| fail(3, &e), ExitCode::from),
         Ok(Cli {
             command: Some(Command::Health(options)),
             ..

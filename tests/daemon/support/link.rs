@@ -101,9 +101,15 @@ impl Link {
 
     /// Runs a command on `host`. Spaces separate its words.
     pub fn run(&self, host: Host, command: &str) {
+        self.output_of(host, command);
+    }
+
+    /// As [`Link::run`]; returns what the command prints.
+    pub fn output_of(&self, host: Host, command: &str) -> String {
         let output = self.output(host, command);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Runs a command on `host`, which may fail. Spaces separate its words.

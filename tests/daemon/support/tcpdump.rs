@@ -36,6 +36,11 @@ impl Tcpdump {
         Tcpdump { child, file }
     }
 
+    /// The file that it writes.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// The TCP segments captured so far.
     pub fn segments(&self) -> Vec<Segment> {
         segments(&fs::read(&self.file).unwrap())

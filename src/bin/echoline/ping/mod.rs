@@ -1,6 +1,6 @@
 //! `echoline ping`: the verifying client on the command line.
 
-mod json;
+pub mod json;
 pub mod options;
 mod progress;
 mod report;
