@@ -90,6 +90,13 @@ fn anchors(page: &Path) -> HashSet<String> {
         .collect()
 }
 
+/// Whether a file exists. Those of the bench, a package of its own, are not in the published
+/// package.
+fn exists(path: &Path) -> bool {
+    let is_bench = path.iter().any(|part| part == "benches");
+    path.exists() || (is_bench && !root().join("benches").exists())
+}
+
 /// Why a link of `page` leads nowhere.
 fn fault(page: &Path, target: &str) -> Option<&'static str> {
     if target.contains("://") || target.starts_with("mailto:") {
@@ -100,7 +107,7 @@ fn fault(page: &Path, target: &str) -> Option<&'static str> {
         "" => page.to_owned(),
         file => page.parent().unwrap().join(file),
     };
-    if !file.exists() {
+    if !exists(&file) {
         return Some("no such file");
     }
     let is_missing = !anchor.is_empty() && !anchors(&file).contains(anchor);
@@ -138,7 +145,7 @@ fn files_that_documents_name_exist() {
             let is_path = FOLDERS.iter().any(|folder| span.starts_with(folder))
                 && !span.contains([' ', '*', '…']);
             checked += usize::from(is_path);
-            if is_path && !root().join(span).exists() {
+            if is_path && !exists(&root().join(span)) {
                 missing.push(format!("{}: {span}", page.display()));
             }
         }
