@@ -75,6 +75,8 @@ mod config;
 mod connection;
 mod error;
 mod net;
+#[cfg(test)]
+mod property;
 mod server;
 mod signals;
 mod stats;
