@@ -1,4 +1,4 @@
-//! Compares echoline with other servers in one run: `cargo bench`.
+//! Compares echoline with other servers in one run: `cargo bench -p benches`.
 //!
 //! Each server is a process on one processor; the load runs on another. The
 //! servers take turns in short rounds, so that a disturbance of the machine
@@ -21,6 +21,7 @@ mod metric;
 mod ping;
 mod plan;
 mod process;
+mod program;
 mod report;
 mod rounds;
 mod servers;
@@ -48,7 +49,7 @@ use crate::workloads::{Kind, Workload};
 /// Compares echoline with other servers.
 #[derive(Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches")]
-#[command(name = "cargo bench --")]
+#[command(name = "cargo bench -p benches --")]
 struct Options {
     /// Run only workloads with this in their name
     filter: Option<String>,
@@ -101,6 +102,7 @@ fn bench(options: &Options) -> io::Result<()> {
         &plan::FULL
     };
     let started = Instant::now();
+    program::build()?; // Before the pinning, which the compiler would inherit.
     affinity::pin(affinity::Role::Load);
     echoline::raise_fd_limit()?;
     let (foreign, skipped) = if options.no_foreign {

@@ -8,6 +8,8 @@ mod tokio_lines;
 use std::io;
 use std::process::Command;
 
+use crate::program;
+
 /// A server that the bench can start.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -45,7 +47,7 @@ impl Server {
     }
 
     fn echoline(name: &'static str, options: &[&str]) -> Server {
-        let command = [env!("CARGO_BIN_EXE_echoline"), "-l", "127.0.0.1:{port}"];
+        let command = [program::path(), "-l", "127.0.0.1:{port}"];
         Server {
             is_foreign: false,
             ..Server::new(name, &[&command, options].concat())

@@ -80,6 +80,8 @@ mod config;
 mod connection;
 mod error;
 mod net;
+#[cfg(test)]
+mod property;
 mod server;
 mod signals;
 mod stats;

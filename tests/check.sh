@@ -107,17 +107,17 @@ if ((${#missing[@]})); then
 fi
 
 set -x
-cargo fmt --check
-cargo clippy --locked --all-targets -- -D warnings
+cargo fmt --all --check
+cargo clippy --locked --workspace --all-targets -- -D warnings
 cargo clippy --locked --lib --no-default-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
-cargo deny --locked check licenses bans sources
+cargo deny --locked --workspace check licenses bans sources
 # The package is complete: it builds, and cargo warns of nothing.
 cargo package --locked --allow-dirty 2>&1 | tee target/package.log
 if grep warning target/package.log; then exit 1; fi
 cargo test --locked
 # The bench runs through and checks every echoed byte. No time is asserted.
-cargo bench --locked -- --quick --no-foreign
+cargo bench --locked -p benches -- --quick --no-foreign
 cargo install --quiet --locked --path . --root target/installed
 deploy/build.sh
 # A static build for aarch64, which QEMU runs. Its speed does not matter.

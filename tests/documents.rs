@@ -6,7 +6,7 @@ mod links;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use links::{broken_links, prose};
+use links::{broken_links, exists, prose};
 
 /// Pages in which a code span with `::` is a test in `tests/daemon/`, and how many such
 /// spans they have at least.
@@ -61,7 +61,7 @@ fn files_that_documents_name_exist() {
             let is_path = FOLDERS.iter().any(|folder| span.starts_with(folder))
                 && !span.contains([' ', '*', '…']);
             checked += usize::from(is_path);
-            if is_path && !root().join(span).exists() {
+            if is_path && !exists(&root().join(span)) {
                 missing.push(format!("{}: {span}", page.display()));
             }
         }

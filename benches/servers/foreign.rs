@@ -43,7 +43,7 @@ fn go() -> Result<Server, String> {
 
 fn crystal() -> Result<Server, String> {
     let compiler = ["crystal", "build", "--release", "-o", BINARY, SOURCE];
-    build("crystal", "original.cr", &compiler)
+    build("crystal", "../../docs/tour/original.cr", &compiler)
 }
 
 fn node() -> Result<Server, String> {
@@ -76,7 +76,7 @@ const BINARY: &str = "{binary}";
 const SOURCE: &str = "{source}";
 
 fn source(file: &str) -> String {
-    format!("{}/benches/servers/{file}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/servers/{file}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Compiles `file` unless its binary is newer.

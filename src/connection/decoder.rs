@@ -184,6 +184,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use crate::property;
+
     /// The rules applied to the whole stream, a byte at a time: the echoed bytes,
     /// the number of lines, and whether a line is too long.
     fn oracle(stream: &[u8], eof: bool, max_line: usize) -> (Vec<u8>, u64, bool) {
@@ -243,11 +245,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #![proptest_config(property::config(4000))]
 
         #[test]
         fn any_bytes_cuts_and_limits_give_the_result_of_the_oracle(
-            stream in vec(prop_oneof![2 => Just(b'\n'), 5 => any::<u8>()], 0..200),
+            stream in vec(property::byte(73), 0..200),
             sizes in vec(0usize..20, 0..40),
             eof in any::<bool>(),
             max_prepend in 0usize..20,
@@ -259,7 +261,7 @@ mod tests {
 
         #[test]
         fn whole_lines_are_decoded_like_any_others(
-            chunk in vec(prop_oneof![Just(b'\n'), Just(b'x')], 0..80),
+            chunk in vec(any::<bool>().prop_map(|is_end| [b'x', b'\n'][usize::from(is_end)]), 0..80),
             max_line in 1usize..100,
         ) {
             let [mut first, mut second] = [(); 2].map(|()| LineDecoder::default());
@@ -271,7 +273,7 @@ mod tests {
         }
 
         #[test]
-        fn lines_are_counted(lines in vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..200)) {
+        fn lines_are_counted(lines in vec(property::byte(128), 0..200)) {
             let newlines = memchr::memchr_iter(b'\n', &lines).count();
             prop_assert_eq!(count_lines(&lines), newlines as u64);
         }

@@ -111,6 +111,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use crate::property;
+
     fn encoded(lines: &[u8], prefix: &[u8]) -> Vec<u8> {
         let lines = lines.split_inclusive(|&byte| byte == b'\n');
         lines.flat_map(|line| [prefix, line].concat()).collect()
@@ -169,9 +171,11 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(property::config(256))]
+
         #[test]
         fn parts_that_are_sent_in_pieces_make_up_all_lines_with_their_prefixes(
-            mut lines in vec(prop_oneof![1 => Just(b'\n'), 4 => any::<u8>()], 0..100),
+            mut lines in vec(property::byte(52), 0..100),
             prefix in vec(b' '..=b'~', 1..8),
             max_part in 9usize..40,
             one in any::<bool>(),

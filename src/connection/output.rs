@@ -203,6 +203,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::net::tcp_info::TcpInfo;
+    use crate::property;
 
     /// Takes as many bytes per send as its script says, then everything.
     struct Sink {
@@ -356,9 +357,11 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(property::config(256))]
+
         #[test]
         fn short_sends_lose_and_repeat_nothing_and_keep_records_and_fin_in_place(
-            mut lines in vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..100),
+            mut lines in vec(property::byte(128), 0..100),
             owned in any::<bool>(),
             segment_per_line in any::<bool>(),
             fin_follows in any::<bool>(),

@@ -174,6 +174,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use crate::property;
+
     /// A header of version 2.
     fn v2(version_and_command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
         let mut header = V2_SIGNATURE.to_vec();
@@ -376,7 +378,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(property::config(200))]
 
         /// Each header, cut anywhere, is incomplete; and what follows changes nothing.
         #[test]

@@ -8,6 +8,7 @@ use crate::connection::reason::{CloseReason, LocalClose};
 use crate::connection::script::{Read, Script, Write};
 use crate::net::options::Support;
 use crate::net::socket::Readiness;
+use crate::property;
 
 /// The echo of an undisturbed connection, and whether a line is too long.
 fn oracle(received: &[u8], at_eof: bool, max_line: usize, prefix: &[u8]) -> (Vec<u8>, bool) {
@@ -29,10 +30,9 @@ fn oracle(received: &[u8], at_eof: bool, max_line: usize, prefix: &[u8]) -> (Vec
 }
 
 fn reads() -> impl Strategy<Value = Vec<Read>> {
-    let byte = prop_oneof![1 => Just(b'\n'), 4 => any::<u8>()];
     vec(
         prop_oneof![
-            12 => vec(byte, 1..30).prop_map(Read::Data),
+            12 => vec(property::byte(52), 1..30).prop_map(Read::Data),
             3 => Just(Read::WouldBlock),
             2 => Just(Read::Interrupted),
             1 => Just(Read::Eof),
@@ -176,7 +176,7 @@ fn play(case: &Case) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(property::config(3000))]
 
     #[test]
     fn no_script_loses_repeats_or_reorders_a_byte(case in cases()) {
@@ -185,7 +185,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100_000))]
+    #![proptest_config(property::config(100_000))]
 
     #[test]
     #[ignore = "needs some seconds more"]

@@ -13,7 +13,7 @@ use crate::support::deadline::wait_until;
 
 const PING_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ping.md");
 const TWO_WRITES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour/two-writes.py");
-const ORIGINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/servers/original.cr");
+const ORIGINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour/original.cr");
 
 /// Measurements of a server until it is taken to differ from the page. On a busy machine
 /// a server may read a burst in two pieces, or a client's FIN late.

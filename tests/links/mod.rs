@@ -59,6 +59,17 @@ fn anchors(page: &Path) -> HashSet<String> {
         .collect()
 }
 
+/// Whether a file exists. Those of the bench, a package of its own, are not in the published
+/// package.
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    let is_bench = path.iter().any(|part| part == "benches");
+    let has_bench = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches")
+        .exists();
+    path.exists() || (is_bench && !has_bench)
+}
+
 /// Why a link of `page` leads nowhere.
 fn fault(page: &Path, target: &str) -> Option<&'static str> {
     if target.contains("://") || target.starts_with("mailto:") {
@@ -69,7 +80,7 @@ fn fault(page: &Path, target: &str) -> Option<&'static str> {
         "" => page.to_owned(),
         file => page.parent().unwrap().join(file),
     };
-    if !file.exists() {
+    if !exists(&file) {
         return Some("no such file");
     }
     let is_missing = !anchor.is_empty() && !anchors(&file).contains(anchor);

@@ -1,7 +1,7 @@
 //! The form of the records.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::support::clients::{echo, send_and_read_to_end};
 use crate::support::daemon::{BINARY, Daemon, spawn_on_free_port};
-use crate::support::deadline::wait_until;
+use crate::support::deadline::{DEADLINE, wait_until};
 
 /// The text of a record after its timestamp. Asserts the form of the timestamp.
 fn text(record: &str) -> &str {
@@ -97,12 +97,13 @@ fn records_for_the_journal_have_a_priority_and_no_timestamp() {
         .stdout(stdout);
     let (mut child, addr) = spawn_on_free_port(&mut command);
     drop(command);
+    // It listens, and takes connections, before it writes the record.
+    reader.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut first = String::new();
+    BufReader::new(&reader).read_line(&mut first).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    let mut log = String::new();
-    (&reader).read_to_string(&mut log).unwrap();
-    let first = format!("<6>INFO  [echoline] listening on {addr}\n");
-    assert!(log.starts_with(&first), "{log}");
+    assert_eq!(first, format!("<6>INFO  [echoline] listening on {addr}\n"));
 }
 
 /// The records of an empty connection and of one with two lines, and the totals.
