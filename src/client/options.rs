@@ -26,14 +26,14 @@ pub struct Options {
     /// Lines per connection; `None`, the default: no limit.
     pub count: Option<u64>,
     /// Time between two bursts, which is prolonged until the echoes of the first have
-    /// come; up to [`MAX_TIMEOUT`](crate::MAX_TIMEOUT), default 1 s.
+    /// come; up to [`MAX_TIMEOUT`], default 1 s.
     pub interval: Duration,
     /// Lines per burst, sent with one write; at least 1, the default.
     pub burst: u64,
     /// How long an echo, a connect and the server's FIN may take; up to
-    /// [`MAX_TIMEOUT`](crate::MAX_TIMEOUT), default 2 s.
+    /// [`MAX_TIMEOUT`], default 2 s.
     pub timeout: Duration,
-    /// When to stop, counted from the connect: up to [`MAX_TIMEOUT`](crate::MAX_TIMEOUT);
+    /// When to stop, counted from the connect: up to [`MAX_TIMEOUT`];
     /// `None`, the default: never.
     pub deadline: Option<Duration>,
     /// Whether to half-close after the last line, before its echo has come.

@@ -48,6 +48,7 @@ impl Support {
     }
 
     /// That for a stream without a send timeout.
+    #[cfg(feature = "client")]
     pub fn of(socket: &Socket) -> Support {
         Support::new(socket, false)
     }

@@ -30,7 +30,7 @@ pub trait Observer: Send {
     }
 
     /// How often the loop calls [`heartbeat`](Observer::heartbeat), asked once: 1 ms to
-    /// [`MAX_TIMEOUT`](crate::MAX_TIMEOUT), or [`run`](Server::run) refuses it. `None`, the
+    /// [`MAX_TIMEOUT`], or [`run`](Server::run) refuses it. `None`, the
     /// default: never, so that an idle server makes no system call.
     fn heartbeat_interval(&self) -> Option<Duration> {
         None
