@@ -224,11 +224,11 @@ impl<S: Stream> Connection<S> {
             (outcome, too_long) => self.update_state(outcome, too_long.is_some(), len > 0)?,
         }
         if decoded.lines.is_empty() {
+            self.socket.uncork();
             // The peer may hold back the rest of its line for an ACK (RFC 896).
             if len > 0 {
                 self.socket.ack_at_once();
             }
-            self.socket.uncork();
             return Ok(Progress::Done);
         }
         if self.socket.is_readable() && !context.encoder.segment_per_line {

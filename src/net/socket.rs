@@ -11,7 +11,6 @@ use crate::net::stream::Stream;
 use crate::net::tcp_info::TcpInfo;
 
 /// A stream, and what events have said about it.
-#[expect(clippy::struct_excessive_bools, reason = "independent of each other")]
 #[derive(Debug)]
 pub(crate) struct Socket<S = TcpStream> {
     stream: S,
@@ -20,11 +19,19 @@ pub(crate) struct Socket<S = TcpStream> {
     readable: bool,
     /// A short read does not prove that the socket is drained.
     read_until_would_block: bool,
-    /// ACKs leave at once (`TCP_QUICKACK`). Off at first, as the listener's is.
-    quick_ack: bool,
-    /// A segment that is not full waits for more (`TCP_CORK`).
-    corked: bool,
+    waiting: Waiting,
     support: Support,
+}
+
+/// What waits for data that is about to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// ACKs, for up to 40 ms. At first, as `TCP_QUICKACK` of the listener is off.
+    Acks,
+    /// Nothing: ACKs leave at once (`TCP_QUICKACK`).
+    Nothing,
+    /// ACKs, and a segment that is not full (`TCP_CORK`).
+    AcksAndSegment,
 }
 
 /// What an event says about reading.
@@ -55,8 +62,7 @@ impl<S: Stream> Socket<S> {
             stream,
             readable: false,
             read_until_would_block: false,
-            quick_ack: false,
-            corked: false,
+            waiting: Waiting::Acks,
             support: Support::Full,
         }
     }
@@ -156,8 +162,8 @@ impl<S: Stream> Socket<S> {
     /// took.
     pub fn send(&mut self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
         let sent = self.stream.send(bytes, flags)?;
-        if self.quick_ack {
-            self.quick_ack = false;
+        if self.waiting == Waiting::Nothing {
+            self.waiting = Waiting::Acks;
             self.stream.set_quick_ack(false);
         }
         Ok(sent)
@@ -166,24 +172,30 @@ impl<S: Stream> Socket<S> {
     /// Acknowledges what has been read, and what comes until the next send, at
     /// once: no data is about to leave that an ACK could ride on.
     pub fn ack_at_once(&mut self) {
-        if !self.quick_ack {
-            self.quick_ack = true;
+        if self.waiting == Waiting::Acks {
+            self.waiting = Waiting::Nothing;
             self.stream.set_quick_ack(true);
         }
     }
 
     /// Holds a segment that is not full, as more is about to be sent.
     pub fn cork(&mut self) {
-        if !self.corked {
-            self.corked = self.stream.set_cork(true).is_ok();
+        if self.waiting == Waiting::Nothing {
+            self.stream.set_quick_ack(false);
+            self.waiting = Waiting::Acks;
+        }
+        if self.waiting == Waiting::Acks && self.stream.set_cork(true).is_ok() {
+            self.waiting = Waiting::AcksAndSegment;
         }
     }
 
     /// Sends a segment that has waited for more.
     pub fn uncork(&mut self) {
-        if std::mem::take(&mut self.corked)
-            && let Err(e) = self.stream.set_cork(false)
-        {
+        if self.waiting != Waiting::AcksAndSegment {
+            return;
+        }
+        self.waiting = Waiting::Acks;
+        if let Err(e) = self.stream.set_cork(false) {
             log::debug!("cannot clear TCP_CORK: {e}");
         }
     }
