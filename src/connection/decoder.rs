@@ -85,6 +85,7 @@ impl LineDecoder {
     /// newline, for which there must be space.
     ///
     /// The result does not depend on how the stream was cut into chunks.
+    #[inline]
     pub fn decode<'a>(
         &mut self,
         input: &'a mut InputBuffer,
@@ -102,6 +103,7 @@ impl LineDecoder {
         self.decode_partial(input, len, eof, max_line)
     }
 
+    #[cold]
     fn decode_partial<'a>(
         &mut self,
         input: &'a mut InputBuffer,

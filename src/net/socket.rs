@@ -99,6 +99,7 @@ impl<S: Stream> Socket<S> {
 
     /// Reads until the socket is drained, the buffer is full or the input ends.
     /// Returns the bytes read. `buffer` must not be empty.
+    #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> (usize, ReadOutcome) {
         let (mut len, mut outcome) = self.read_once(buffer);
         if self.read_until_would_block {
@@ -128,6 +129,7 @@ impl<S: Stream> Socket<S> {
     }
 
     /// Makes one read. A short one counts as `WouldBlock`.
+    #[inline]
     fn read_once(&mut self, buffer: &mut [u8]) -> (usize, ReadOutcome) {
         loop {
             return match self.stream.recv(buffer) {
@@ -160,6 +162,7 @@ impl<S: Stream> Socket<S> {
 
     /// Sends `bytes`, on which a pending ACK rides. Returns how many the kernel
     /// took.
+    #[inline]
     pub fn send(&mut self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
         let sent = self.stream.send(bytes, flags)?;
         if self.waiting == Waiting::Nothing {

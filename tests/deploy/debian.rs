@@ -71,7 +71,6 @@ fn the_package_installs_its_files_enables_its_service_and_leaves_nothing_when_pu
         "/usr/share/doc/echoline/changelog.Debian.gz",
         "/usr/share/doc/echoline/copyright",
         "/usr/share/fish/vendor_completions.d/echoline.fish",
-        "/usr/share/man/man1/echoline-packets.1.gz",
         "/usr/share/man/man1/echoline-ping.1.gz",
         "/usr/share/man/man1/echoline.1.gz",
         "/usr/share/zsh/vendor-completions/_echoline",

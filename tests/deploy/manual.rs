@@ -3,11 +3,7 @@
 use crate::repository;
 use crate::run::shell;
 
-const PAGES: [&str; 3] = [
-    "deploy/man/echoline.1",
-    "deploy/man/echoline-packets.1",
-    "deploy/man/echoline-ping.1",
-];
+const PAGES: [&str; 2] = ["deploy/man/echoline.1", "deploy/man/echoline-ping.1"];
 
 #[test]
 #[ignore = "needs mandoc and groff"]

@@ -23,7 +23,6 @@ fn the_tarball_has_a_static_binary_its_documents_and_units() {
         "LICENSE",
         "docs/behaviour.md",
         "man/echoline.1",
-        "man/echoline-packets.1",
         "man/echoline-ping.1",
         "completions/echoline.bash",
         "completions/_echoline",

@@ -12,7 +12,9 @@ use log::LevelFilter;
 
 use crate::environment;
 use crate::log_filter::LogFilter;
-use crate::{packets, ping};
+#[cfg(feature = "capture")]
+use crate::packets;
+use crate::ping;
 
 const AFTER_HELP: &str = "\
 Signals:
@@ -197,6 +199,7 @@ pub enum Command {
     /// Check a line echo: send lines, compare echoes, count packets
     Ping(ping::options::Options),
 
+    #[cfg(feature = "capture")]
     /// Count the packets of a capture, and say which carried which line
     Packets(packets::options::Options),
 

@@ -5,9 +5,10 @@ mod environment;
 mod health;
 mod log_filter;
 mod logger;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "capture")))]
 mod manual;
 mod metrics;
+#[cfg(feature = "capture")]
 mod packets;
 mod ping;
 mod systemd;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::from(1),
             Err(e) => fail(3, &e),
         },
+        #[cfg(feature = "capture")]
         Ok(Cli {
             command: Some(Command::Packets(options)),
             ..

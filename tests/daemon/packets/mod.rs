@@ -1,6 +1,7 @@
 //! Packets of a connection, from its SYN to its close.
 
 mod capture;
+#[cfg(feature = "capture")]
 mod counted;
 mod ethernet;
 mod sack;

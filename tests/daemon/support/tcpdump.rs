@@ -37,6 +37,7 @@ impl Tcpdump {
     }
 
     /// The file that it writes.
+    #[cfg(feature = "capture")]
     pub fn file(&self) -> &str {
         &self.file
     }

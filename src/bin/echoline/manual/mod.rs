@@ -16,7 +16,7 @@ use crate::environment;
 
 const SERVER: Page = Page {
     name: "echoline",
-    usage: "echoline [OPTIONS]\necholine health [OPTIONS]\necholine ping [OPTIONS] <HOST:PORT>\necholine packets [OPTIONS] <FILE>",
+    usage: "echoline [OPTIONS]\necholine health [OPTIONS]\necholine ping [OPTIONS] <HOST:PORT>",
     description: include_str!("echoline.txt"),
     sections: include_str!("echoline.roff"),
 };
@@ -26,13 +26,6 @@ const PING: Page = Page {
     usage: "echoline ping [OPTIONS] <HOST:PORT>",
     description: include_str!("echoline-ping.txt"),
     sections: include_str!("echoline-ping.roff"),
-};
-
-const PACKETS: Page = Page {
-    name: "echoline-packets",
-    usage: "echoline packets [OPTIONS] <FILE>",
-    description: include_str!("echoline-packets.txt"),
-    sections: include_str!("echoline-packets.roff"),
 };
 
 /// What a man page has besides the options.
@@ -70,15 +63,13 @@ fn completions(shell: Shell, file: &str) -> (String, Vec<u8>) {
 }
 
 /// Every generated file: its path in `deploy/`, and its contents.
-fn files() -> [(String, Vec<u8>); 6] {
+fn files() -> [(String, Vec<u8>); 5] {
     let mut command = environment::with_all_variables(Cli::command());
     command.build();
-    let [ping, packets] =
-        ["ping", "packets"].map(|name| command.find_subcommand(name).unwrap().clone());
+    let ping = command.find_subcommand("ping").unwrap().clone();
     [
         SERVER.render(command),
         PING.render(ping),
-        PACKETS.render(packets),
         completions(Shell::Bash, "echoline.bash"),
         completions(Shell::Zsh, "_echoline"),
         completions(Shell::Fish, "echoline.fish"),
