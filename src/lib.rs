@@ -77,7 +77,6 @@ pub mod capture;
 pub mod client;
 mod clock;
 mod config;
-mod connection;
 mod error;
 mod net;
 #[cfg(test)]

@@ -12,9 +12,9 @@ use mio::{Interest, Registry};
 use slab::Slab;
 
 use crate::clock::Nanos;
-use crate::connection::Connection;
-use crate::connection::message_log::log_connected;
-use crate::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::connection::Connection;
+use crate::server::connection::message_log::log_connected;
+use crate::server::connection::reason::{CloseReason, Closed, LocalClose};
 use crate::server::log_limit::LogLimit;
 use crate::server::token::Source;
 use crate::stats::{ConnectionStats, Totals};

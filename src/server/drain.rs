@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::connection::reason::LocalClose;
 use crate::net::listener::{BACKLOG, migrates_handshakes};
+use crate::server::connection::reason::LocalClose;
 use crate::server::control::{Command, State};
 use crate::server::event_loop::MAX_ACCEPTS_PER_RUN;
 use crate::server::{Server, TOTALS_TARGET};

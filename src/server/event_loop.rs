@@ -11,11 +11,11 @@ use mio::Events;
 use mio::event::Event;
 use mio::net::TcpStream;
 
-use crate::connection::proxy_header::HeaderError;
-use crate::connection::reason::{CloseReason, Closed, LocalClose};
-use crate::connection::{Connection, Outcome};
 use crate::net::options::Support;
 use crate::server::Server;
+use crate::server::connection::proxy_header::HeaderError;
+use crate::server::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::connection::{Connection, Outcome};
 use crate::server::connections::ConnectionId;
 use crate::server::control::State;
 use crate::server::listeners::Accepted;

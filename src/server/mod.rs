@@ -1,5 +1,6 @@
 //! The server: its parts and its public interface.
 
+mod connection;
 mod connections;
 mod control;
 mod drain;
@@ -19,12 +20,12 @@ use log::{info, warn};
 use mio::{Events, Poll};
 
 use crate::config::{Config, MAX_PREFIX_LEN};
-use crate::connection::Context;
-use crate::connection::decoder::InputBuffer;
-use crate::connection::encoder::LineEncoder;
-use crate::connection::header::PartialHeaders;
 use crate::error::with_context;
 use crate::net::options::StreamOptions;
+use crate::server::connection::Context;
+use crate::server::connection::decoder::InputBuffer;
+use crate::server::connection::encoder::LineEncoder;
+use crate::server::connection::header::PartialHeaders;
 use crate::stats::Totals;
 
 use connections::Connections;

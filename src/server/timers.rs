@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Millis, Nanos};
-use crate::connection::LINGER_TIMEOUT;
+use crate::server::connection::LINGER_TIMEOUT;
 use crate::server::connections::ConnectionId;
 
 /// How long accepting pauses for lack of resources, unless a close comes first.

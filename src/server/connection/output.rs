@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind};
 
 use rustix::net::SendFlags;
 
-use crate::connection::encoder::{LineEncoder, Position, first_line};
 use crate::net::socket::Socket;
 use crate::net::stream::{EOR, MORE, Stream};
+use crate::server::connection::encoder::{LineEncoder, Position, first_line};
 use crate::stats::Traffic;
 
 /// Pending bytes written per run of a connection, unless the kernel takes more with

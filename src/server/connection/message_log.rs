@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use log::{Level, debug, info, log_enabled, warn};
 
-use crate::connection::decoder::Decoded;
+use crate::server::connection::decoder::Decoded;
 
 /// Bytes of a line that a record shows at most.
 const EXCERPT_LEN: usize = 256;

@@ -4,11 +4,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::connection::reason::{CloseReason, LocalClose};
-use crate::connection::script::{Read, Script, Write};
 use crate::net::options::Support;
 use crate::net::socket::Readiness;
 use crate::property;
+use crate::server::connection::reason::{CloseReason, LocalClose};
+use crate::server::connection::script::{Read, Script, Write};
 
 /// The echo of an undisturbed connection, and whether a line is too long.
 fn oracle(received: &[u8], at_eof: bool, max_line: usize, prefix: &[u8]) -> (Vec<u8>, bool) {

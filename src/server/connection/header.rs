@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io;
 
 use crate::clock::Nanos;
-use crate::connection::proxy_header::{self, HeaderError, MAX_HEADER_LEN};
-use crate::connection::state::{HeaderInput, State};
-use crate::connection::{Connection, Context, Outcome};
 use crate::net::socket::ReadOutcome;
 use crate::net::stream::Stream;
+use crate::server::connection::proxy_header::{self, HeaderError, MAX_HEADER_LEN};
+use crate::server::connection::state::{HeaderInput, State};
+use crate::server::connection::{Connection, Context, Outcome};
 
 /// The parts of headers that have arrived, by the time of the connection's accept. Few
 /// connections await a header, and none does without the option.

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use crate::connection::decoder::LineDecoder;
-use crate::connection::reason::{CloseReason, Closed, LocalClose};
-use crate::connection::state::{Input, State};
-use crate::connection::{Connection, Context, Outcome};
 use crate::net::socket::ReadOutcome;
 use crate::net::stream::Stream;
+use crate::server::connection::decoder::LineDecoder;
+use crate::server::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::connection::state::{Input, State};
+use crate::server::connection::{Connection, Context, Outcome};
 
 impl<S: Stream> Connection<S> {
     /// Ends the connection when the input that has arrived is echoed. With

@@ -5,8 +5,8 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::connection::proxy_header::HeaderError;
 use crate::net::tcp_info::SegmentCounts;
+use crate::server::connection::proxy_header::HeaderError;
 use crate::stats::CloseCounts;
 
 /// Why the server ends a connection that its peer has not finished.

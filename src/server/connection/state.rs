@@ -1,8 +1,8 @@
 //! How a connection lives and ends: its states, and what leads from one to the next. Pure: no
 //! I/O.
 
-use crate::connection::proxy_header::HeaderError;
-use crate::connection::reason::{CloseReason, LocalClose};
+use crate::server::connection::proxy_header::HeaderError;
+use crate::server::connection::reason::{CloseReason, LocalClose};
 
 /// Where a connection stands between its accept and its close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,7 +271,7 @@ mod tests {
     /// each end.
     #[test]
     fn every_way_to_the_close_has_the_reason_that_the_documents_give() {
-        let page = include_str!("../../docs/behaviour.md");
+        let page = include_str!("../../../docs/behaviour.md");
         let row = |begins: &str| -> Vec<String> {
             let line = page.lines().find(|line| line.starts_with(begins));
             let cells = line.expect("a row").split('|').skip(2);
