@@ -1,4 +1,4 @@
-//! The clock of a server, and the types that times are kept in.
+//! The clock of a server, and the type that times are kept in.
 
 use std::time::{Duration, Instant};
 
@@ -6,17 +6,9 @@ use std::time::{Duration, Instant};
 /// resolution tells connections apart that had the same slot.
 pub(crate) type Nanos = u64;
 
-/// Milliseconds since the start of the server, modulo 2^32 (49 days): four bytes
-/// per connection.
-pub(crate) type Millis = u32;
-
-/// Milliseconds from `earlier` to `later`; 0 if `earlier` is the later one.
-///
-/// The difference is signed, so it is right up to 2^31 ms (24 days), which is more
-/// than [`MAX_TIMEOUT`](crate::MAX_TIMEOUT).
-pub(crate) fn millis_between(earlier: Millis, later: Millis) -> u32 {
-    let signed = later.wrapping_sub(earlier).cast_signed();
-    signed.max(0).cast_unsigned()
+/// The time from `earlier` to `later`; zero if `earlier` is the later one.
+pub(crate) fn between(earlier: Nanos, later: Nanos) -> Duration {
+    Duration::from_nanos(later.saturating_sub(earlier))
 }
 
 /// The time since the start, and the last reading.
@@ -42,10 +34,9 @@ impl Clock {
         self.now
     }
 
-    /// The last reading.
-    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32, see Millis")]
-    pub fn millis(&self) -> Millis {
-        (self.now - self.started).as_millis() as Millis
+    /// The time from the start to the last reading.
+    pub fn last_nanos(&self) -> Nanos {
+        nanos(self.now - self.started)
     }
 
     /// The time since the start, read now.
@@ -54,10 +45,14 @@ impl Clock {
     }
 
     /// The time since the start, read now.
-    #[expect(clippy::cast_possible_truncation, reason = "584 years, see Nanos")]
     pub fn nanos(&self) -> Nanos {
-        self.uptime().as_nanos() as Nanos
+        nanos(self.uptime())
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "584 years, see Nanos")]
+fn nanos(uptime: Duration) -> Nanos {
+    uptime.as_nanos() as Nanos
 }
 
 #[cfg(test)]
@@ -66,12 +61,8 @@ mod tests {
 
     #[test]
     fn a_time_that_lies_later_is_no_time_ago() {
-        let longest = u32::try_from(crate::MAX_TIMEOUT.as_millis()).unwrap();
-        for earlier in [0, 5, u32::MAX - 1, u32::MAX] {
-            assert_eq!(millis_between(earlier, earlier.wrapping_sub(3)), 0);
-            for ms in [0, 7, longest] {
-                assert_eq!(millis_between(earlier, earlier.wrapping_add(ms)), ms);
-            }
-        }
+        assert_eq!(between(5, 2), Duration::ZERO);
+        assert_eq!(between(2, 5), Duration::from_nanos(3));
+        assert_eq!(between(0, Nanos::MAX), Duration::from_nanos(Nanos::MAX));
     }
 }

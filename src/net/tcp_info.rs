@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -69,9 +70,9 @@ pub(crate) struct TcpInfo {
     /// Bytes or our FIN have not been sent once, as the peer's window is full. The
     /// counts do not include them yet.
     pub has_unsent: bool,
-    /// Milliseconds since data was sent last, retransmissions not included; `None` if
+    /// At least this long ago data was sent last, retransmissions not included; `None` if
     /// the platform does not say.
-    pub last_data_sent: Option<u32>,
+    pub last_data_sent: Option<Duration>,
 }
 
 impl TcpInfo {
@@ -90,7 +91,7 @@ impl TcpInfo {
                 retransmitted: info.tcpi_total_retrans.into(),
             }),
             has_unsent: info.tcpi_notsent_bytes > 0 && info.tcpi_state != TCP_CLOSE,
-            last_data_sent: Some(info.tcpi_last_data_sent),
+            last_data_sent: Some(at_least(info.tcpi_last_data_sent)),
         })
     }
 
@@ -98,6 +99,14 @@ impl TcpInfo {
     pub fn of(_: &impl AsFd) -> TcpInfo {
         TcpInfo::default()
     }
+}
+
+/// What certainly has passed of so many milliseconds. The kernel takes them from a counter of
+/// ticks (`tcp_get_info`, net/ipv4/tcp.c), of which the first may have been short.
+#[cfg(target_os = "linux")]
+fn at_least(millis: u32) -> Duration {
+    const TICK: Duration = Duration::from_millis(10); // The longest, CONFIG_HZ=100.
+    Duration::from_millis(millis.into()).saturating_sub(TICK)
 }
 
 /// `getsockopt(TCP_INFO)`. `None` if it fails, or if the kernel is older than 4.6

@@ -60,6 +60,25 @@ pub(crate) struct Connections {
     totals: Totals,
 }
 
+/// What others keep for a connection that was removed, for them to give back.
+#[derive(Debug)]
+pub(crate) struct Removed {
+    pub peer: SocketAddr,
+    /// Its place under the limit of its address was taken.
+    pub admitted: bool,
+    pub accepted_at: Nanos,
+}
+
+impl From<&Connection> for Removed {
+    fn from(connection: &Connection) -> Removed {
+        Removed {
+            peer: connection.peer,
+            admitted: connection.admitted,
+            accepted_at: connection.accepted_at,
+        }
+    }
+}
+
 impl Connections {
     pub fn new(log_empty: bool) -> Connections {
         Connections {
@@ -124,9 +143,9 @@ impl Connections {
         Ok(())
     }
 
-    /// Logs a connection of a known peer, with an acquired place under the limit of its
-    /// address.
-    pub fn begin(&mut self, key: usize) {
+    /// Admits a connection of a known peer, with an acquired place under the limit of its
+    /// address, and logs it.
+    pub fn admit(&mut self, key: usize) {
         let open = self.slab.len();
         let connection = &mut self.slab[key];
         connection.admitted = true;
@@ -135,8 +154,7 @@ impl Connections {
         }
     }
 
-    /// Deregisters, closes, counts and logs a connection. Returns its peer, if its place
-    /// under the limit of its address is to be released.
+    /// Deregisters, closes, counts and logs a connection.
     ///
     /// # Panics
     ///
@@ -147,9 +165,10 @@ impl Connections {
         key: usize,
         closed: &Closed,
         now: Nanos,
-    ) -> Option<SocketAddr> {
+    ) -> Removed {
         let connection = self.take(registry, key);
-        let (peer, admitted) = (connection.peer, connection.admitted);
+        let removed = Removed::from(&connection);
+        let peer = removed.peer;
         let is_empty = !connection.has_received();
         let stats = ConnectionStats {
             segments: closed.segments,
@@ -170,7 +189,7 @@ impl Connections {
             Level::Info
         };
         log!(level, "{peer} closed by {}: {stats}", closed.reason);
-        admitted.then_some(peer)
+        removed
     }
 
     /// Deregisters a connection and takes it out.

@@ -189,7 +189,7 @@ impl Server {
         if self.proxy_protocol {
             self.timers.arm_header(key);
         } else {
-            self.connections.begin(key);
+            self.connections.admit(key);
         }
     }
 
@@ -199,7 +199,7 @@ impl Server {
             return;
         };
         if self.limits.try_acquire(connection.peer) {
-            self.connections.begin(key);
+            self.connections.admit(key);
             self.connections.schedule(key); // Lines may follow the header.
         } else {
             drop(self.connections.take(self.poll.registry(), key));
@@ -210,8 +210,10 @@ impl Server {
     fn close(&mut self, key: usize, closed: &Closed) {
         let now = self.timers.clock().nanos();
         let registry = self.poll.registry();
-        if let Some(peer) = self.connections.remove(registry, key, closed, now) {
-            self.limits.release(peer);
+        let removed = self.connections.remove(registry, key, closed, now);
+        self.context.headers.forget(removed.accepted_at);
+        if removed.admitted {
+            self.limits.release(removed.peer);
         }
         self.on_closed();
     }
@@ -230,7 +232,6 @@ impl Server {
     pub(super) fn abort(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
             let closed = connection.closed(CloseReason::Local(LocalClose::Shutdown));
-            self.context.headers.forget(connection.accepted_at);
             self.close(key, &closed);
         }
     }
@@ -269,7 +270,7 @@ impl Server {
     fn expire_header(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key)
             && connection.awaits_header()
-            && self.timers.check_header(key, connection.accepted_at)
+            && self.timers.rearm_header(key, connection.accepted_at)
         {
             connection.begin_close(LocalClose::ProxyHeader(HeaderError::Timeout));
             self.connections.schedule(key);
@@ -281,7 +282,7 @@ impl Server {
             return;
         };
         let idle_for = connection.idle_for(self.context.now);
-        if self.timers.check_idle(key, idle_for) {
+        if self.timers.rearm_idle(key, idle_for) {
             connection.begin_close(LocalClose::IdleTimeout);
             self.connections.schedule(key);
         }
@@ -294,7 +295,7 @@ impl Server {
             return;
         };
         if let Some(blocked_for) = connection.blocked_for(now)
-            && self.timers.check_send(key, blocked_for)
+            && self.timers.rearm_send(key, blocked_for)
         {
             let closed = connection.closed(CloseReason::SendTimeout(None));
             self.close(key, &closed);

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use crate::clock::{Clock, Millis, Nanos};
+use crate::clock::{self, Clock, Nanos};
 use crate::server::connection::LINGER_TIMEOUT;
 use crate::server::connections::ConnectionId;
 
@@ -17,10 +17,6 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The shortest time between two reports of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The difference of two readings in whole milliseconds may exceed the time between
-/// them by this much.
-const RESOLUTION: Duration = Duration::from_millis(1);
 
 /// What is due when a timer expires. Timers are never cancelled; the owner checks
 /// again when one fires.
@@ -89,11 +85,9 @@ impl SlotTimers {
         !std::mem::replace(&mut self.armed[key], true)
     }
 
-    /// What is left of the timeout after `elapsed` milliseconds; zero only if it has
-    /// certainly passed. `None` without a timeout.
-    fn left(&self, elapsed: u32) -> Option<Duration> {
-        let elapsed = Duration::from_millis(elapsed.into());
-        Some((self.timeout? + RESOLUTION).saturating_sub(elapsed))
+    /// What is left of the timeout after `elapsed`. `None` without a timeout.
+    fn left(&self, elapsed: Duration) -> Option<Duration> {
+        Some(self.timeout?.saturating_sub(elapsed))
     }
 }
 
@@ -119,9 +113,9 @@ impl Timers {
     }
 
     /// Reads the clock.
-    pub fn update_clock(&mut self) -> Millis {
+    pub fn update_clock(&mut self) -> Nanos {
         self.clock.update();
-        self.clock.millis()
+        self.clock.last_nanos()
     }
 
     /// Time from the last reading of the clock to the next timer, if one is armed.
@@ -176,17 +170,17 @@ impl Timers {
 
     /// Arms the idle timer of a slot for a new connection, if there is an idle
     /// timeout. Returns the time of its first activity.
-    pub fn arm_idle(&mut self, key: usize) -> Millis {
+    pub fn arm_idle(&mut self, key: usize) -> Nanos {
         if let Some(timeout) = self.idle.timeout {
             self.clock.update();
-            self.arm_idle_after(timeout + RESOLUTION, key);
+            self.arm_idle_after(timeout, key);
         }
-        self.clock.millis()
+        self.clock.last_nanos()
     }
 
-    /// Whether `idle_for` milliseconds exceed the idle timeout. Arms the idle timer
-    /// again in any case, as the connection goes on if unread input is found.
-    pub fn check_idle(&mut self, key: usize, idle_for: u32) -> bool {
+    /// Arms the idle timer again, as the connection goes on if unread input is found.
+    /// Returns whether the idle timeout has passed after `idle_for`.
+    pub fn rearm_idle(&mut self, key: usize, idle_for: Duration) -> bool {
         let (Some(timeout), Some(left)) = (self.idle.timeout, self.idle.left(idle_for)) else {
             return false;
         };
@@ -207,13 +201,13 @@ impl Timers {
         }
     }
 
-    /// Whether a connection accepted then has had the time for its header. Arms the header
-    /// timer again if not.
-    pub fn check_header(&mut self, key: usize, accepted_at: Nanos) -> bool {
+    /// Arms the header timer again, unless a connection accepted at that time has had the time
+    /// for its header. Returns whether it has.
+    pub fn rearm_header(&mut self, key: usize, accepted_at: Nanos) -> bool {
         let Some(timeout) = self.header.timeout else {
             return false;
         };
-        let age = Duration::from_nanos(self.clock.nanos().saturating_sub(accepted_at));
+        let age = clock::between(accepted_at, self.clock.nanos());
         let left = timeout.saturating_sub(age);
         if !left.is_zero() {
             self.arm_header_after(left, key);
@@ -229,18 +223,18 @@ impl Timers {
 
     /// Arms the send timer of a slot, if there is a send timeout and the timer is not armed
     /// yet. If so, returns the time.
-    pub fn arm_send(&mut self, key: usize) -> Option<Millis> {
+    pub fn arm_send(&mut self, key: usize) -> Option<Nanos> {
         let timeout = self.send.timeout?;
         if !self.send.arm(key) {
             return None;
         }
-        self.arm_after(timeout + RESOLUTION, Timer::Send(key));
-        Some(self.clock.millis())
+        self.arm_after(timeout, Timer::Send(key));
+        Some(self.clock.last_nanos())
     }
 
-    /// Whether `blocked_for` milliseconds exceed the send timeout. If not, arms the send
-    /// timer again.
-    pub fn check_send(&mut self, key: usize, blocked_for: u32) -> bool {
+    /// Arms the send timer again, unless the send timeout has passed after `blocked_for`.
+    /// Returns whether it has.
+    pub fn rearm_send(&mut self, key: usize, blocked_for: Duration) -> bool {
         let Some(left) = self.send.left(blocked_for) else {
             return false;
         };
@@ -308,7 +302,7 @@ mod tests {
         let late = timers.clock().now() + Duration::from_secs(2);
         assert_eq!(timers.pop_expired(late), Some(Timer::Idle(3)));
         assert_eq!(timers.pop_expired(late), None);
-        assert!(!timers.check_idle(3, 400));
+        assert!(!timers.rearm_idle(3, Duration::from_millis(400)));
         assert_eq!(timers.pop_expired(late), Some(Timer::Idle(3)));
     }
 
@@ -321,10 +315,10 @@ mod tests {
         let late = timers.clock().now() + Duration::from_secs(2000);
         assert_eq!(timers.pop_expired(late), Some(Timer::Header(3)));
         assert_eq!(timers.pop_expired(late), None);
-        assert!(!timers.check_header(3, 0), "1000 s are not over");
+        assert!(!timers.rearm_header(3, 0), "1000 s are not over");
         assert_eq!(timers.pop_expired(late), Some(Timer::Header(3)));
         let mut timers = with(|timeouts| timeouts.header = Some(Duration::from_nanos(1)));
-        assert!(timers.check_header(3, 0));
+        assert!(timers.rearm_header(3, 0));
         assert_eq!(timers.pop_expired(late), None);
     }
 
@@ -338,18 +332,20 @@ mod tests {
         );
         let late = timers.clock().now() + Duration::from_secs(2);
         assert_eq!(timers.pop_expired(late), Some(Timer::Send(3)));
-        assert!(!timers.check_send(3, 1000), "it may be 999.1 ms");
+        let timeout = Duration::from_nanos(1_000_000_000);
+        assert!(!timers.rearm_send(3, Duration::from_nanos(999_999_999)));
         assert_eq!(timers.pop_expired(late), Some(Timer::Send(3)));
-        assert!(timers.check_send(3, 1001));
+        assert!(timers.rearm_send(3, timeout));
         assert_eq!(timers.pop_expired(late), None);
         assert!(with(|_| {}).arm_send(3).is_none());
     }
 
     #[test]
-    fn a_connection_is_idle_only_when_the_timeout_has_certainly_passed() {
+    fn a_connection_is_idle_when_the_timeout_has_passed_and_not_before() {
         let mut timers = timers(1000);
-        assert!(!timers.check_idle(0, 0));
-        assert!(!timers.check_idle(0, 1000), "it may be 999.1 ms");
-        assert!(timers.check_idle(0, 1001));
+        let timeout = Duration::from_nanos(1_000_000_000);
+        assert!(!timers.rearm_idle(0, Duration::ZERO));
+        assert!(!timers.rearm_idle(0, Duration::from_nanos(999_999_999)));
+        assert!(timers.rearm_idle(0, timeout));
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use log::{Level, log_enabled};
 use mio::net::TcpStream;
 
-use crate::clock::{Millis, Nanos, millis_between};
+use crate::clock::{Nanos, between};
 use crate::net::socket::{ReadOutcome, Socket};
 use crate::net::stream::Stream;
 use crate::stats::{ConnectionStats, Traffic};
@@ -48,7 +48,7 @@ pub(crate) struct Connection<S = TcpStream> {
     pub peer: SocketAddr,
     /// Tells this connection from others that have had the same slot.
     pub accepted_at: Nanos,
-    last_activity: Millis,
+    last_activity: Nanos,
     state: State,
     /// Its peer is known, and its place under the limit of its address is taken.
     pub admitted: bool,
@@ -92,11 +92,11 @@ pub(crate) struct Context {
     pub open: usize,
     /// Time at the start of this run of the loop; not updated while no timer is
     /// armed.
-    pub now: Millis,
+    pub now: Nanos,
 }
 
 impl<S: Stream> Connection<S> {
-    pub fn new(stream: S, peer: SocketAddr, accepted_at: Nanos, now: Millis) -> Connection<S> {
+    pub fn new(stream: S, peer: SocketAddr, accepted_at: Nanos, now: Nanos) -> Connection<S> {
         Connection {
             socket: Socket::new(stream),
             peer,
@@ -118,23 +118,23 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Milliseconds since the last activity. Pending output is activity until it has
+    /// The time since the last activity. Pending output is activity until it has
     /// been sent; so is a close that has begun, which has a time limit of its own.
-    pub fn idle_for(&mut self, now: Millis) -> u32 {
+    pub fn idle_for(&mut self, now: Nanos) -> Duration {
         let info = self.socket.tcp_info();
         if !self.output.is_empty() || info.has_unsent || self.state.is_ending() {
             self.last_activity = now;
         }
-        let idle_for = millis_between(self.last_activity, now);
-        info.last_data_sent
-            .map_or(idle_for, |sent| idle_for.min(sent))
+        let idle_for = between(self.last_activity, now);
+        let sent = info.last_data_sent.unwrap_or(Duration::MAX);
+        idle_for.min(sent)
     }
 
     /// What the connection did until `now`, without its segments.
     pub fn stats(&self, now: Nanos) -> ConnectionStats {
         ConnectionStats {
             traffic: self.traffic,
-            duration: Duration::from_nanos(now.saturating_sub(self.accepted_at)),
+            duration: between(self.accepted_at, now),
             segments: None,
         }
     }
@@ -179,15 +179,15 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Takes `now` for the last time that the kernel has taken output.
-    pub fn begin_blocked(&mut self, now: Millis) {
+    pub fn begin_blocked(&mut self, now: Nanos) {
         self.last_activity = now;
     }
 
-    /// Milliseconds since the kernel has taken output last; `None` if none is pending, or
-    /// if the kernel keeps the send timeout.
-    pub fn blocked_for(&self, now: Millis) -> Option<u32> {
+    /// The time since the kernel has taken output last; `None` if none is pending, or if the
+    /// kernel keeps the send timeout.
+    pub fn blocked_for(&self, now: Nanos) -> Option<Duration> {
         let is_blocked = !self.output.is_empty() && !self.socket.keeps_send_timeout();
-        is_blocked.then(|| millis_between(self.last_activity, now))
+        is_blocked.then(|| between(self.last_activity, now))
     }
 
     #[cold]

@@ -22,9 +22,12 @@ const MAX_SENDS_OF_NEW_LINES: usize = 16;
 /// only a flood gets here with a segment per line, and should not delay others.
 const MAX_SENDS_PER_RUN: usize = 4;
 
-/// The pending output of one connection. Holds no memory while there is none.
+/// The pending output of one connection. While there is none, it is a null pointer.
 #[derive(Debug, Default)]
-pub(crate) struct OutputBuffer {
+pub(crate) struct OutputBuffer(Option<Box<Pending>>);
+
+#[derive(Debug)]
+struct Pending {
     /// Lines without their prefixes.
     lines: Box<[u8]>,
     /// How much the kernel has taken.
@@ -44,7 +47,7 @@ pub(crate) enum Progress {
 
 impl OutputBuffer {
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.0.is_none()
     }
 
     /// Sends `lines`, which must not be empty, and keeps what the kernel does not
@@ -75,22 +78,25 @@ impl OutputBuffer {
 
     #[cold]
     fn keep(&mut self, lines: Cow<'_, [u8]>, mut position: Position) {
-        self.lines = match lines {
+        let lines = match lines {
             Cow::Borrowed(lines) => lines[std::mem::take(&mut position.sent)..].into(),
             Cow::Owned(lines) => lines.into(),
         };
-        self.position = position;
+        self.0 = Some(Box::new(Pending { lines, position }));
     }
 
-    /// Sends pending output. Some must be pending.
+    /// Sends pending output, if any.
     ///
     /// # Errors
     ///
     /// As for [`write`](Self::write).
     pub fn flush(&mut self, sender: &mut Sender<'_, impl Stream>) -> io::Result<Progress> {
-        let progress = sender.send(&self.lines, &mut self.position, MAX_SENDS_PER_RUN)?;
+        let Some(Pending { lines, position }) = self.0.as_deref_mut() else {
+            return Ok(Progress::Done);
+        };
+        let progress = sender.send(lines, position, MAX_SENDS_PER_RUN)?;
         if progress == Progress::Done {
-            *self = OutputBuffer::default();
+            self.0 = None;
         }
         Ok(progress)
     }
@@ -332,7 +338,11 @@ mod tests {
         );
         for runs in 1..1024 {
             assert_eq!(progress.unwrap(), Progress::BudgetUsed);
-            assert_eq!(output.lines.len(), 65536, "kept without prefixes");
+            assert_eq!(
+                output.0.as_ref().unwrap().lines.len(),
+                65536,
+                "kept without prefixes"
+            );
             // A part has 64 lines, and is more than a run may write.
             assert_eq!(traffic.bytes_out, runs * 64 * 1025);
             progress = output.flush(&mut sender(&mut socket, &mut encoder, &mut traffic, false));

@@ -89,7 +89,7 @@ fn rust_log_may_have_directives_for_other_crates_and_for_this_one() {
         ("hyper=trace", false),
         ("debug,hyper=warn", true),
         ("info,echoline=debug", true),
-        ("info,echoline::connection=debug", true),
+        ("info,echoline::server::connection=debug", true),
         ("debug,echoline=info", false),
     ] {
         let log = log_with(OsStr::new(rust_log));
