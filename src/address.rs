@@ -140,8 +140,9 @@ impl HostPort {
         self.port
     }
 
-    /// Both loopback addresses.
-    pub(crate) fn localhost(port: u16) -> HostPort {
+    /// The loopback addresses of both families.
+    #[must_use]
+    pub fn localhost(port: u16) -> HostPort {
         HostPort {
             host: Host::Localhost,
             port,

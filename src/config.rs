@@ -1,17 +1,21 @@
 //! Settings, defaults and validation.
 
+use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::address::HostPort;
 
-/// The settings of a server. Begin with the default and change what differs.
+/// The settings of a server. Begin with the default and assign what differs: settings may be
+/// added, so a struct expression, with `..` too, is refused outside this crate (E0639).
 ///
 /// ```
 /// let mut config = echoline::Config::default();
 /// config.listen = vec!["127.0.0.1:0".parse()?];
 /// config.max_line = 1024;
-/// # Ok::<(), echoline::AddrError>(())
+/// config.validate()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -45,13 +49,13 @@ pub struct Config {
     /// [`MAX_PREFIX_LEN`] bytes without a newline; default nothing. Counts as bytes sent,
     /// and not for `max_line`.
     pub prefix: Vec<u8>,
-    /// The most open connections. 0, the default: as many as file descriptors
-    /// allow, which is `RLIMIT_NOFILE` less those open at the bind, less 16, at least 1.
-    /// Connections above the limit wait in the listen backlog.
-    pub max_connections: usize,
-    /// The most open connections from one IP address; 0, the default: no limit.
-    /// Connections above the limit are closed at once.
-    pub max_per_ip: usize,
+    /// The most open connections, at least 1. `None`, the default: as many as file
+    /// descriptors allow, which is `RLIMIT_NOFILE` less those open at the bind, less 16, at
+    /// least 1. Connections above the limit wait in the listen backlog.
+    pub max_connections: Option<usize>,
+    /// The most open connections from one IP address, at least 1; `None`, the default: no
+    /// limit. Connections above the limit are closed at once.
+    pub max_per_ip: Option<usize>,
     /// Whether each connection begins with a PROXY protocol header, version 1 or 2
     /// (haproxy, doc/proxy-protocol.txt); default false. The client that it names is
     /// the peer in the log and for `max_per_ip`. A connection without a header is closed.
@@ -111,8 +115,8 @@ impl Default for Config {
             max_line: 65536,
             packet_per_line: false,
             prefix: Vec::new(),
-            max_connections: 0,
-            max_per_ip: 0,
+            max_connections: None,
+            max_per_ip: None,
             proxy_protocol: false,
             proxy_timeout: Some(Duration::from_secs(3)),
             idle_timeout: None,
@@ -126,53 +130,35 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks the ranges of all settings.
+    /// Checks the ranges of all settings, as [`Server::bind`](crate::Server::bind) does.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for the first setting that is out of range.
-    pub(crate) fn validate(&self) -> io::Result<()> {
-        if !(1..=MAX_LINE_LIMIT).contains(&self.max_line) {
-            return invalid(format!("max_line is not in 1..={MAX_LINE_LIMIT}"));
-        }
-        if self.prefix.contains(&b'\n') {
-            return invalid("prefix has a newline".into());
-        }
-        if self.prefix.len() > MAX_PREFIX_LEN {
-            return invalid(format!("prefix is over {MAX_PREFIX_LEN} bytes"));
-        }
-        if self.reuse_port && self.listen.iter().any(|addr| addr.port() == 0) {
-            return invalid("reuse_port needs a port other than 0".to_owned());
-        }
-        let seconds = 1..=MAX_KEEPALIVE.as_secs();
-        let is_refused =
-            |idle: Duration| !seconds.contains(&idle.as_secs()) || idle.subsec_nanos() > 0;
-        if self.keepalive.is_some_and(is_refused) {
-            let what = format!("keepalive is not whole seconds in {seconds:?}; None turns it off");
-            return invalid(what);
-        }
-        for (name, timeout) in [
-            ("idle_timeout", self.idle_timeout),
-            ("send_timeout", self.send_timeout),
-            ("proxy_timeout", self.proxy_timeout),
-        ] {
-            if timeout.is_some_and(|timeout| timeout < MIN_TIMEOUT) {
-                return invalid(format!("{name} is under 1 ms; None turns it off"));
-            }
-        }
-        for (name, timeout) in [
-            ("idle_timeout", self.idle_timeout.unwrap_or_default()),
-            ("send_timeout", self.send_timeout.unwrap_or_default()),
-            ("proxy_timeout", self.proxy_timeout.unwrap_or_default()),
-            ("drain_timeout", self.drain_timeout),
-            ("busy_poll", self.busy_poll),
-        ] {
-            if timeout > MAX_TIMEOUT {
-                let longest = MAX_TIMEOUT.as_secs();
-                return invalid(format!("{name} is over {longest} s"));
-            }
-        }
-        Ok(())
+    /// For the first setting that is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let faults = [
+            ("reuse_port", self.fault_of_shared_ports()),
+            ("max_line", outside(self.max_line, 1..=MAX_LINE_LIMIT)),
+            ("prefix", fault_of_prefix(&self.prefix)),
+            ("max_connections", fault_of_limit(self.max_connections)),
+            ("max_per_ip", fault_of_limit(self.max_per_ip)),
+            ("proxy_timeout", fault_of_timeout(self.proxy_timeout)),
+            ("idle_timeout", fault_of_timeout(self.idle_timeout)),
+            ("send_timeout", fault_of_timeout(self.send_timeout)),
+            ("keepalive", fault_of_keepalive(self.keepalive)),
+            ("drain_timeout", fault_of_time(self.drain_timeout)),
+            ("busy_poll", fault_of_time(self.busy_poll)),
+        ];
+        let mut faults = faults.into_iter();
+        let found = faults.find_map(|(setting, why)| Some(ConfigError { setting, why: why? }));
+        found.map_or(Ok(()), Err)
+    }
+
+    fn fault_of_shared_ports(&self) -> Option<String> {
+        const WHY: &str =
+            "cannot be used with port 0, for which each process gets a port of its own";
+        let is_chosen = self.listen.iter().any(|addr| addr.port() == 0);
+        (self.reuse_port && is_chosen).then(|| WHY.to_owned())
     }
 
     /// What to warn of: valid settings that are hardly meant so.
@@ -194,8 +180,70 @@ impl Config {
     }
 }
 
-pub(crate) fn invalid(what: String) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+/// A setting of [`Config`] that is out of range. As text: `max_line is not in 1..=…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    setting: &'static str,
+    why: String,
+}
+
+impl ConfigError {
+    /// The name of the setting.
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+
+    /// What is wrong with the setting, without its name: `is not in 1..=…`.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.setting, self.why)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl From<ConfigError> for io::Error {
+    fn from(e: ConfigError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, e)
+    }
+}
+
+fn outside(number: usize, range: RangeInclusive<usize>) -> Option<String> {
+    (!range.contains(&number)).then(|| format!("is not in {range:?}"))
+}
+
+fn fault_of_prefix(prefix: &[u8]) -> Option<String> {
+    if prefix.contains(&b'\n') {
+        return Some("has a newline".to_owned());
+    }
+    let len = prefix.len();
+    (len > MAX_PREFIX_LEN).then(|| format!("has {len} bytes, over {MAX_PREFIX_LEN}"))
+}
+
+fn fault_of_limit(limit: Option<usize>) -> Option<String> {
+    outside(limit?, 1..=usize::MAX).map(|_| "is 0".to_owned())
+}
+
+fn fault_of_timeout(timeout: Option<Duration>) -> Option<String> {
+    let is_short = timeout? < MIN_TIMEOUT;
+    let too_short = is_short.then(|| "is under 1 ms; None turns it off".to_owned());
+    too_short.or_else(|| fault_of_time(timeout?))
+}
+
+fn fault_of_time(time: Duration) -> Option<String> {
+    let longest = MAX_TIMEOUT.as_secs();
+    (time > MAX_TIMEOUT).then(|| format!("is over {longest} s"))
+}
+
+fn fault_of_keepalive(idle: Option<Duration>) -> Option<String> {
+    let (idle, longest) = (idle?, MAX_KEEPALIVE.as_secs());
+    let is_whole = idle.subsec_nanos() == 0 && (1..=longest).contains(&idle.as_secs());
+    (!is_whole).then(|| format!("is not a whole number of seconds from 1 to {longest}"))
 }
 
 #[cfg(test)]
@@ -227,7 +275,7 @@ mod tests {
         let why = refusal(|config| config.proxy_timeout = Some(too_long));
         assert_eq!(why, "proxy_timeout is over 2000000 s");
         let why = refusal(|config| config.prefix = vec![b'x'; MAX_PREFIX_LEN + 1]);
-        assert_eq!(why, "prefix is over 1024 bytes");
+        assert_eq!(why, "prefix has 1025 bytes, over 1024");
         let why = refusal(|config| config.prefix = b"two\nlines".to_vec());
         assert_eq!(why, "prefix has a newline");
     }
@@ -237,8 +285,8 @@ mod tests {
         for millis in [0, 999, 1500, 32_767_001, 32_768_000] {
             let keepalive = Some(Duration::from_millis(millis));
             let why = refusal(|config| config.keepalive = keepalive);
-            let expected = "keepalive is not whole seconds in 1..=32767; None turns it off";
-            assert_eq!(why, expected);
+            let expected = "is not a whole number of seconds from 1 to 32767";
+            assert_eq!(why, format!("keepalive {expected}"));
         }
         for keepalive in [None, Some(Duration::from_secs(1)), Some(MAX_KEEPALIVE)] {
             let config = Config {
@@ -255,7 +303,16 @@ mod tests {
             config.reuse_port = true;
             config.listen.push("localhost:0".parse().unwrap());
         });
-        assert_eq!(why, "reuse_port needs a port other than 0");
+        let expected = "cannot be used with port 0, for which each process gets a port of its own";
+        assert_eq!(why, format!("reuse_port {expected}"));
+    }
+
+    #[test]
+    fn a_limit_of_no_connections_is_refused() {
+        let why = refusal(|config| config.max_connections = Some(0));
+        assert_eq!(why, "max_connections is 0");
+        let why = refusal(|config| config.max_per_ip = Some(0));
+        assert_eq!(why, "max_per_ip is 0");
     }
 
     #[test]

@@ -45,7 +45,7 @@
 //! # Features
 //!
 //! - `cli` (default) is for the `echoline` binary: command line and logger. A library
-//!   user turns it off with `default-features = false`. It includes `client`.
+//!   user turns it off with `default-features = false`. It includes `capture` and `client`.
 //! - `capture` adds `echoline::capture`, which counts the packets of a line echo in a
 //!   capture. `echoline packets` prints its results ([docs/counting.md][counting]).
 //! - `client` adds `echoline::client`, which sends lines to any line echo server,

@@ -109,7 +109,6 @@ fi
 set -x
 cargo fmt --all --check
 cargo clippy --locked --workspace --all-targets -- -D warnings
-cargo clippy --locked --all-features --all-targets -- -D warnings
 cargo clippy --locked --lib --no-default-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 cargo deny --locked --workspace check licenses bans sources
@@ -117,7 +116,6 @@ cargo deny --locked --workspace check licenses bans sources
 cargo package --locked --allow-dirty 2>&1 | tee target/package.log
 if grep warning target/package.log; then exit 1; fi
 cargo test --locked
-cargo test --locked --all-features --bin echoline --test packets
 # The bench runs through and checks every echoed byte. No time is asserted.
 cargo bench --locked -p benches -- --quick --no-foreign
 cargo install --quiet --locked --path . --root target/installed
@@ -129,4 +127,3 @@ RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_DEV_DEBUG=false \
 cargo test --locked --test deploy -- --ignored
 # Budgets hold for the release build, measured one at a time.
 cargo test --locked --release --lib --test daemon -- --ignored --test-threads=1
-cargo test --locked --release --all-features --test daemon packets::counted -- --ignored

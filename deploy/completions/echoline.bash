@@ -19,6 +19,9 @@ _echoline() {
             echoline,health)
                 cmd="echoline__subcmd__health"
                 ;;
+            echoline,packets)
+                cmd="echoline__subcmd__packets"
+                ;;
             echoline,ping)
                 cmd="echoline__subcmd__ping"
                 ;;
@@ -29,7 +32,7 @@ _echoline() {
 
     case "${cmd}" in
         echoline)
-            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --proxy-timeout --idle-timeout --send-timeout --keepalive --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping health"
+            opts="-l -v -q -h -V --listen --reuse-port --packet-per-line --prefix --max-line --max-connections --max-per-ip --proxy-protocol --proxy-timeout --idle-timeout --send-timeout --keepalive --drain-timeout --busy-poll --no-log-empty --metrics --verbose --quiet --help --version ping packets health"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -150,6 +153,32 @@ _echoline() {
                     return 0
                     ;;
                 --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echoline__subcmd__packets)
+            opts="-q -h --port --expect-packets --expect-close --max-connections --all --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --expect-packets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-connections)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -45,6 +45,7 @@ complete -c echoline -n "__fish_echoline_needs_command" -s q -l quiet -d 'Log wa
 complete -c echoline -n "__fish_echoline_needs_command" -s h -l help -d 'Print help'
 complete -c echoline -n "__fish_echoline_needs_command" -s V -l version -d 'Print version'
 complete -c echoline -n "__fish_echoline_needs_command" -f -a "ping" -d 'Check a line echo: send lines, compare echoes, count packets'
+complete -c echoline -n "__fish_echoline_needs_command" -f -a "packets" -d 'Count the packets of a capture, and say which carried which line'
 complete -c echoline -n "__fish_echoline_needs_command" -f -a "health" -d 'Check the server that has these options and variables'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s c -l count -d 'Stop after this many lines per connection' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s i -l interval -d 'Time between lines; 0: the next line as soon as the echo is there' -r
@@ -63,6 +64,14 @@ complete -c echoline -n "__fish_echoline_using_subcommand ping" -l count-prefixe
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l json -d 'Print a JSON object per line and for the summary'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l histogram -d 'Draw the distribution of the round-trip times'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s h -l help -d 'Print help'
+complete -c echoline -n "__fish_echoline_using_subcommand packets" -l port -d 'The server\'s port, where the capture does not tell; other ports are left out' -r
+complete -c echoline -n "__fish_echoline_using_subcommand packets" -l expect-packets -d 'Fail if an echo takes more or fewer data packets' -r
+complete -c echoline -n "__fish_echoline_using_subcommand packets" -l max-connections -d 'Most connections that are followed at a time' -r
+complete -c echoline -n "__fish_echoline_using_subcommand packets" -l expect-close -d 'Fail if the server does not send a FIN after the client\'s'
+complete -c echoline -n "__fish_echoline_using_subcommand packets" -l all -d 'Print every packet of every connection, in the order of the file'
+complete -c echoline -n "__fish_echoline_using_subcommand packets" -s q -l quiet -d 'Print the totals only'
+complete -c echoline -n "__fish_echoline_using_subcommand packets" -l json -d 'Print a JSON object per packet, per connection and for the summary'
+complete -c echoline -n "__fish_echoline_using_subcommand packets" -s h -l help -d 'Print help'
 complete -c echoline -n "__fish_echoline_using_subcommand health" -s l -l listen -d 'Address to listen on, repeatable; a port alone means all addresses' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l prefix -d 'Put this text before each echoed line' -r
 complete -c echoline -n "__fish_echoline_using_subcommand health" -l max-line -d 'Longest line, newline included' -r

@@ -21,8 +21,8 @@ const RESERVED_FDS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     max_connections: usize,
-    /// 0: no limit, and nothing is counted.
-    max_per_ip: usize,
+    /// `None`: no limit, and nothing is counted.
+    max_per_ip: Option<usize>,
     by_ip: HashMap<IpAddr, usize>,
     /// Connections refused so far.
     refused: u64,
@@ -30,7 +30,7 @@ pub(crate) struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    pub fn new(max_connections: usize, max_per_ip: usize) -> ConnectionLimits {
+    pub fn new(max_connections: usize, max_per_ip: Option<usize>) -> ConnectionLimits {
         ConnectionLimits {
             max_connections,
             max_per_ip,
@@ -48,17 +48,16 @@ impl ConnectionLimits {
     /// Counts a connection of `peer`. Returns false if its address is at its limit;
     /// such refusals are counted and logged, at most one per second.
     pub fn try_acquire(&mut self, peer: SocketAddr) -> bool {
-        if self.max_per_ip == 0 {
+        let Some(limit) = self.max_per_ip else {
             return true;
-        }
+        };
         let count = self.by_ip.entry(peer.ip()).or_default();
-        if *count < self.max_per_ip {
+        if *count < limit {
             *count += 1;
             return true;
         }
         self.refused += 1;
         if let Some(others) = self.log_limit.check(Instant::now()) {
-            let limit = self.max_per_ip;
             warn!("{peer} refused: address limit {limit} reached ({others} others refused)");
         }
         false
@@ -66,7 +65,7 @@ impl ConnectionLimits {
 
     /// Gives back the place of a connection of `peer`.
     pub fn release(&mut self, peer: SocketAddr) {
-        if self.max_per_ip == 0 {
+        if self.max_per_ip.is_none() {
             return;
         }
         if let Entry::Occupied(mut count) = self.by_ip.entry(peer.ip()) {
@@ -100,23 +99,20 @@ pub fn raise_fd_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, raised)?)
 }
 
-/// The most connections that file descriptors allow, up to `wanted` (0: no other
-/// limit), and at least one. Warns if that is less than `wanted`.
+/// The most connections that file descriptors allow, up to `wanted`, and at least one. Warns
+/// if that is less than `wanted`.
 ///
 /// To be called when everything else is open, the `listeners` included.
-pub(crate) fn effective_max_connections(wanted: usize, listeners: usize) -> usize {
+pub(crate) fn effective_max_connections(wanted: Option<usize>, listeners: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let open = open_fds().unwrap_or(listeners + RESERVED_FDS);
     let allowed = limit.saturating_sub(open + RESERVED_FDS).max(1);
+    let wanted = wanted.unwrap_or(allowed);
     if wanted > allowed {
         warn!("max-connections lowered from {wanted} to {allowed}: RLIMIT_NOFILE is {limit}");
     }
-    if wanted == 0 {
-        allowed
-    } else {
-        wanted.min(allowed)
-    }
+    wanted.min(allowed)
 }
 
 /// The number of open file descriptors, where the system lists them.
@@ -137,7 +133,7 @@ mod tests {
     #[test]
     fn an_address_gets_no_more_connections_than_its_limit() {
         let [a, b] = ["127.0.0.1:1", "127.0.0.2:1"].map(|addr| addr.parse().unwrap());
-        let mut limits = ConnectionLimits::new(10, 2);
+        let mut limits = ConnectionLimits::new(10, Some(2));
         assert!(limits.try_acquire(a) && limits.try_acquire(a));
         assert!(!limits.try_acquire(a));
         assert!(limits.try_acquire(b));
@@ -153,14 +149,14 @@ mod tests {
 
     #[test]
     fn without_a_limit_per_address_nothing_is_counted() {
-        let mut limits = ConnectionLimits::new(10, 0);
+        let mut limits = ConnectionLimits::new(10, None);
         assert!((0..1000).all(|_| limits.try_acquire("127.0.0.1:1".parse().unwrap())));
         assert!(limits.by_ip.is_empty());
     }
 
     #[test]
     fn the_limit_on_all_connections_is_inclusive() {
-        let limits = ConnectionLimits::new(10, 0);
+        let limits = ConnectionLimits::new(10, None);
         assert_eq!(limits.limit_reached(9), None);
         assert_eq!(limits.limit_reached(10), Some(10));
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::time::Duration;
 
-use crate::config::{MAX_TIMEOUT, MIN_TIMEOUT, invalid};
+use crate::config::{MAX_TIMEOUT, MIN_TIMEOUT};
 use crate::server::Server;
 use crate::stats::Totals;
 
@@ -67,9 +67,9 @@ impl Server {
         match self.heartbeat_interval() {
             Some(interval) if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&interval) => {
                 let longest = MAX_TIMEOUT.as_secs();
-                invalid(format!(
-                    "heartbeat_interval is not in 1 ms..={longest} s; None turns it off"
-                ))
+                let why =
+                    format!("heartbeat_interval is not in 1 ms..={longest} s; None turns it off");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, why))
             }
             _ => Ok(()),
         }

@@ -332,7 +332,7 @@ mod tests {
         );
         let late = timers.clock().now() + Duration::from_secs(2);
         assert_eq!(timers.pop_expired(late), Some(Timer::Send(3)));
-        let timeout = Duration::from_nanos(1_000_000_000);
+        let timeout = Duration::from_secs(1);
         assert!(!timers.rearm_send(3, Duration::from_nanos(999_999_999)));
         assert_eq!(timers.pop_expired(late), Some(Timer::Send(3)));
         assert!(timers.rearm_send(3, timeout));
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn a_connection_is_idle_when_the_timeout_has_passed_and_not_before() {
         let mut timers = timers(1000);
-        let timeout = Duration::from_nanos(1_000_000_000);
+        let timeout = Duration::from_secs(1);
         assert!(!timers.rearm_idle(0, Duration::ZERO));
         assert!(!timers.rearm_idle(0, Duration::from_nanos(999_999_999)));
         assert!(timers.rearm_idle(0, timeout));

@@ -109,7 +109,7 @@ fn empty_variables_and_switches_that_are_off_change_nothing() {
 fn a_bad_value_is_a_usage_error_that_names_the_variable() {
     for (name, value, why) in [
         ("ECHOLINE_MAX_LINE", "64k", "invalid digit found in string"),
-        ("ECHOLINE_MAX_LINE", "0", "0 is not in 1..=1073741824"),
+        ("ECHOLINE_MAX_LINE", "0", "it is not in 1..=1073741824"),
         ("ECHOLINE_MAX_PER_IP", "-1", "invalid digit found in string"),
         (
             "ECHOLINE_PACKET_PER_LINE",
@@ -181,7 +181,7 @@ fn a_bad_variable_of_ping_is_a_usage_error_of_ping_alone() {
     let mut command = Command::new(BINARY);
     command.args(["ping", "127.0.0.1:3000"]).envs([bad]);
     let output = without_inherited_settings(&mut command).output().unwrap();
-    let why = "invalid value '0' for ECHOLINE_PING_COUNT: 0 is not in 1..18446744073709551615";
+    let why = "invalid value '0' for ECHOLINE_PING_COUNT: 0 is not in 1..=18446744073709551615";
     assert_is_usage_error(&output, why);
     start(&[bad], &["--listen", "127.0.0.1:0"]).stop();
 }

@@ -116,8 +116,7 @@ fn the_variables_are_those_of_the_server() {
     // The command line overrides.
     let bad = with(("ECHOLINE_MAX_LINE", "0"));
     assert_eq!(health_with(&bad, &["--max-line", "8"]), expected);
-    let why =
-        "invalid value '0' for ECHOLINE_MAX_LINE: 0 is not in 1..=1073741824 (see echoline --help)";
+    let why = "invalid value '0' for ECHOLINE_MAX_LINE: it is not in 1..=1073741824 (see echoline --help)";
     assert_eq!(health_with(&bad, &[]), usage_error(why));
 }
 

@@ -5,12 +5,13 @@ mod environment;
 mod health;
 mod log_filter;
 mod logger;
-#[cfg(all(test, not(feature = "capture")))]
+#[cfg(test)]
 mod manual;
 mod metrics;
-#[cfg(feature = "capture")]
 mod packets;
 mod ping;
+mod rows;
+mod server_options;
 mod systemd;
 
 use std::fmt;
@@ -21,9 +22,10 @@ use std::process::ExitCode;
 use echoline::Server;
 use log::Level;
 
-use crate::cli::{Cli, Command, Exit, ServerOptions};
+use crate::cli::{Cli, Exit};
 use crate::health::Check;
 use crate::metrics::Metrics;
+use crate::server_options::ServerOptions;
 use crate::systemd::ServiceManager;
 
 const CANNOT_BIND_INHERITED: &str =
@@ -33,24 +35,16 @@ const OVERRIDDEN_BY_INHERITED: &str =
 
 fn main() -> ExitCode {
     match cli::parse() {
-        Ok(Cli {
-            command: Some(Command::Ping(options)),
-            ..
-        }) => match ping::run(&options) {
+        Ok(Cli::Serve(server)) => serve(&server).unwrap_or_else(|e| fail(1, &e)),
+        Ok(Cli::Ping(options)) => match ping::run(&options) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(1),
             Err(e) => fail(3, &e),
         },
-        #[cfg(feature = "capture")]
-        Ok(Cli {
-            command: Some(Command::Packets(options)),
-            ..
-        }) => packets::run(&options).map_or_else(|e| fail(3, &e), ExitCode::from),
-        Ok(Cli {
-            command: Some(Command::Health(options)),
-            ..
-        }) => check(&options),
-        Ok(cli) => serve(&cli.server).unwrap_or_else(|e| fail(1, &e)),
+        Ok(Cli::Packets(options)) => {
+            packets::run(&options).map_or_else(|e| fail(3, &e), ExitCode::from)
+        }
+        Ok(Cli::Health(options)) => check(&options),
         Err(Exit::Print(text)) => succeed(&text),
         Err(Exit::UsageError(error)) => fail(2, &error),
     }
@@ -64,7 +58,7 @@ fn check(options: &ServerOptions) -> ExitCode {
     }
 }
 
-fn serve(cli: &ServerOptions) -> io::Result<ExitCode> {
+fn serve(cli: &cli::Server) -> io::Result<ExitCode> {
     let inherited = systemd::inherited_listeners()?;
     if let (Some(option), false) = (cli.binding_options.first(), inherited.is_empty()) {
         return Ok(fail(2, &format_args!("{option} {CANNOT_BIND_INHERITED}")));
@@ -73,7 +67,7 @@ fn serve(cli: &ServerOptions) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(cli: &ServerOptions, inherited: Vec<TcpListener>) -> io::Result<()> {
+fn run(cli: &cli::Server, inherited: Vec<TcpListener>) -> io::Result<()> {
     logger::init(&cli.log_filter);
     for directive in &cli.log_filter.malformed {
         let directive = directive.escape_debug();
@@ -92,8 +86,13 @@ fn run(cli: &ServerOptions, inherited: Vec<TcpListener>) -> io::Result<()> {
         log::warn!("cannot notify the service manager: {e}");
         None
     });
-    let metrics = cli.metrics.as_ref().map(Metrics::bind).transpose()?;
-    let mut config = cli.config();
+    let metrics = cli
+        .options
+        .metrics
+        .as_ref()
+        .map(Metrics::bind)
+        .transpose()?;
+    let mut config = cli.options.config.clone();
     let mut server = if inherited.is_empty() {
         Server::bind(&config)?
     } else {

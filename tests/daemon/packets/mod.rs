@@ -1,7 +1,6 @@
 //! Packets of a connection, from its SYN to its close.
 
 mod capture;
-#[cfg(feature = "capture")]
 mod counted;
 mod ethernet;
 mod sack;

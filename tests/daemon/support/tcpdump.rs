@@ -37,7 +37,6 @@ impl Tcpdump {
     }
 
     /// The file that it writes.
-    #[cfg(feature = "capture")]
     pub fn file(&self) -> &str {
         &self.file
     }

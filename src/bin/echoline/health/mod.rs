@@ -12,7 +12,7 @@ use std::fmt;
 
 use echoline::HostPort;
 
-use crate::cli::ServerOptions;
+use crate::server_options::ServerOptions;
 use connection::Connection;
 use echo::Echo;
 
@@ -44,7 +44,7 @@ impl<'a> Check<'a> {
     ///
     /// If its port is not known: the text says which option is wrong.
     pub fn of(options: &'a ServerOptions) -> Result<Check<'a>, String> {
-        let echo = || Method::Echo(Echo::of(&options.config()));
+        let echo = || Method::Echo(Echo::of(&options.config));
         let (option, addr, method) = match &options.metrics {
             Some(addr) => ("--metrics", addr, Method::Probe),
             None => ("--listen", options.first_addr(), echo()),

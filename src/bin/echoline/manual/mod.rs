@@ -7,16 +7,16 @@
 use std::path::Path;
 use std::{env, fs};
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 
-use crate::cli::Cli;
+use crate::cli::{Extent, definition};
 use crate::environment;
 
 const SERVER: Page = Page {
     name: "echoline",
-    usage: "echoline [OPTIONS]\necholine health [OPTIONS]\necholine ping [OPTIONS] <HOST:PORT>",
+    usage: "echoline [OPTIONS]\necholine health [OPTIONS]\necholine ping [OPTIONS] <HOST:PORT>\necholine packets [OPTIONS] <FILE>",
     description: include_str!("echoline.txt"),
     sections: include_str!("echoline.roff"),
 };
@@ -26,6 +26,13 @@ const PING: Page = Page {
     usage: "echoline ping [OPTIONS] <HOST:PORT>",
     description: include_str!("echoline-ping.txt"),
     sections: include_str!("echoline-ping.roff"),
+};
+
+const PACKETS: Page = Page {
+    name: "echoline-packets",
+    usage: "echoline packets [OPTIONS] <FILE>",
+    description: include_str!("echoline-packets.txt"),
+    sections: include_str!("echoline-packets.roff"),
 };
 
 /// What a man page has besides the options.
@@ -58,18 +65,25 @@ impl Page {
 
 fn completions(shell: Shell, file: &str) -> (String, Vec<u8>) {
     let mut script = Vec::new();
-    generate(shell, &mut Cli::command(), "echoline", &mut script);
+    generate(
+        shell,
+        &mut definition(Extent::Whole),
+        "echoline",
+        &mut script,
+    );
     (format!("completions/{file}"), script)
 }
 
 /// Every generated file: its path in `deploy/`, and its contents.
-fn files() -> [(String, Vec<u8>); 5] {
-    let mut command = environment::with_all_variables(Cli::command());
+fn files() -> [(String, Vec<u8>); 6] {
+    let mut command = environment::with_all_variables(definition(Extent::Whole));
     command.build();
-    let ping = command.find_subcommand("ping").unwrap().clone();
+    let [ping, packets] =
+        ["ping", "packets"].map(|name| command.find_subcommand(name).unwrap().clone());
     [
         SERVER.render(command),
         PING.render(ping),
+        PACKETS.render(packets),
         completions(Shell::Bash, "echoline.bash"),
         completions(Shell::Zsh, "_echoline"),
         completions(Shell::Fish, "echoline.fish"),

@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> io::Result<u8> {
         input::ignore_first_interrupt()?;
     }
     let mut reader = Reader::new(input).map_err(in_file)?;
-    let mut analysis = Analysis::new(options.analysis());
+    let mut analysis = Analysis::new(options.analysis);
     let mut output = Output::new(options, is_live);
     let (mut clock, mut packets) = (Clock::default(), 0);
     let damage = loop {

@@ -2,72 +2,64 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::Command;
 use echoline::capture;
 
-const AFTER_HELP: &str = "\
-Environment:
-  ECHOLINE_PACKETS_PORT, ECHOLINE_PACKETS_EXPECT_PACKETS,
-  ECHOLINE_PACKETS_EXPECT_CLOSE, ECHOLINE_PACKETS_MAX_CONNECTIONS,
-  ECHOLINE_PACKETS_ALL, ECHOLINE_PACKETS_QUIET, ECHOLINE_PACKETS_JSON
-           options that the command line leaves out; switches take 1 or 0
+use crate::environment;
+use crate::rows::{self, Row, number_in};
 
+pub const ABOUT: &str = "Count the packets of a capture, and say which carried which line";
+
+const EXIT_STATUS: &str = "\
 Exit status: 0 if every expectation that was given is met and no echo is wrong, 1 if
 one is not, 2 after a usage error, 3 if the capture is unreadable or has no line echo,
 4 if an expectation that was given cannot be decided.";
 
-#[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
+/// What the command line says.
+#[derive(Debug, Default)]
 pub struct Options {
-    /// Capture in pcap or pcapng format; - is standard input
-    #[arg(value_name = "FILE")]
     pub file: PathBuf,
-
-    /// The server's port, where the capture does not tell; other ports are left out
-    #[arg(long, value_name = "PORT")]
-    pub port: Option<u16>,
-
-    /// Fail if an echo takes more or fewer data packets
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub expect_packets: Option<u64>,
-
-    /// Fail if the server does not send a FIN after the client's
-    #[arg(long)]
-    pub expect_close: bool,
-
-    /// Most connections that are followed at a time
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    pub max_connections: u64,
-
-    /// Print every packet of every connection, in the order of the file
-    #[arg(long, conflicts_with = "quiet")]
+    /// The options of the analysis.
+    pub analysis: capture::Options,
     pub all: bool,
-
-    /// Print the totals only
-    #[arg(short, long)]
     pub quiet: bool,
-
-    /// Print a JSON object per packet, per connection and for the summary
-    #[arg(long)]
     pub json: bool,
 }
 
-impl Options {
-    /// The options of the analysis.
-    pub fn analysis(&self) -> capture::Options {
-        let mut options = capture::Options::default();
-        options.port = self.port;
-        options.expectations.packets = self.expect_packets;
-        options.expectations.close = self.expect_close;
-        options.max_connections = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
-        options
-    }
+type R = Row<Options>;
 
+#[rustfmt::skip]
+pub const ROWS: &[R] = &[
+    R::argument("file", "FILE", "Capture in pcap or pcapng format; - is standard input",
+        |o, text| { o.file = text.into(); Ok(()) }),
+    R::value("port", "PORT", "The server's port, where the capture does not tell; other ports are left out",
+        |o, text| number_in(text, 0..=u16::MAX).map(|n| o.analysis.port = Some(n))),
+    R::value("expect-packets", "N", "Fail if an echo takes more or fewer data packets",
+        |o, text| number_in(text, 1..=u64::MAX).map(|n| o.analysis.expectations.packets = Some(n))),
+    R::switch("expect-close", "Fail if the server does not send a FIN after the client's",
+        |o| o.analysis.expectations.close = true),
+    R::value("max-connections", "N", "Most connections that are followed at a time",
+        |o, text| number_in(text, 1..=10_000_000).map(|n| o.analysis.max_connections = n))
+        .default(|o| o.analysis.max_connections.to_string()),
+    R::switch("all", "Print every packet of every connection, in the order of the file",
+        |o| o.all = true)
+        .conflicts_with("quiet"),
+    R::switch("quiet", "Print the totals only", |o| o.quiet = true).short('q'),
+    R::switch("json", "Print a JSON object per packet, per connection and for the summary",
+        |o| o.json = true),
+];
+
+/// Adds the options to the subcommand.
+pub fn define(command: Command) -> Command {
+    let command = rows::define_with_defaults(command, ROWS);
+    let variables = environment::help(&command, &environment::subcommand_prefix("packets"));
+    command.after_help(format!("{variables}\n\n{EXIT_STATUS}"))
+}
+
+impl Options {
     /// Whether anything is expected.
     pub fn expects(&self) -> bool {
-        self.expect_packets.is_some() || self.expect_close
+        self.analysis.expectations.packets.is_some() || self.analysis.expectations.close
     }
 
     /// How messages name the capture.

@@ -257,7 +257,8 @@ fn verdict(text: &mut String, options: &Options, summary: &Summary) {
                 (totals.unexpected_packets, "in another number of packets"),
                 (totals.not_closed, "without the server's FIN"),
             ];
-            let relevant = [true, options.expect_packets.is_some(), options.expect_close];
+            let expected = &options.analysis.expectations;
+            let relevant = [true, expected.packets.is_some(), expected.close];
             let counts = counts
                 .iter()
                 .zip(relevant)

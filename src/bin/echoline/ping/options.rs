@@ -4,99 +4,116 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::Command;
 use echoline::HostPort;
 use echoline::client;
 
-const AFTER_HELP: &str = "\
-Environment:
-  ECHOLINE_PING_COUNT, ECHOLINE_PING_INTERVAL, ECHOLINE_PING_SIZE,
-  ECHOLINE_PING_DEADLINE, ECHOLINE_PING_TIMEOUT, ECHOLINE_PING_QUIET,
-  ECHOLINE_PING_IPV4, ECHOLINE_PING_IPV6, ECHOLINE_PING_BURST,
-  ECHOLINE_PING_HALF_CLOSE, ECHOLINE_PING_CONNECTIONS,
-  ECHOLINE_PING_EXPECT_PACKETS, ECHOLINE_PING_PREFIX,
-  ECHOLINE_PING_COUNT_PREFIXES, ECHOLINE_PING_JSON,
-  ECHOLINE_PING_HISTOGRAM
-           options that the command line leaves out; switches take 1 or 0
+use crate::environment;
+use crate::rows::{self, Row, number_in, read_as};
 
+pub const ABOUT: &str = "Check a line echo: send lines, compare echoes, count packets";
+
+const EXIT_STATUS: &str = "\
 Exit status: 0 if every line came back right and expectations were met, 1 if not,
 2 after a usage error, 3 if no connection could be made.";
 
-#[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+/// What the command line says.
+#[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Options {
-    /// Server to connect to
-    #[arg(value_name = "HOST:PORT")]
     pub addr: HostPort,
-
-    /// Stop after this many lines per connection
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-
-    /// Time between lines; 0: the next line as soon as the echo is there
-    #[arg(short, long, value_name = "SECS", default_value = "1", value_parser = seconds)]
     pub interval: Duration,
-
-    /// Bytes per line, newline included
-    #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     pub size: u32,
-
-    /// Stop after this time
-    #[arg(short = 'w', long, value_name = "SECS", value_parser = seconds)]
     pub deadline: Option<Duration>,
-
-    /// How long an echo, a connect and the server's FIN may take
-    #[arg(short = 'W', long, value_name = "SECS", default_value = "2", value_parser = timeout)]
     pub timeout: Duration,
-
-    /// Print the summary only
-    #[arg(short, long)]
     pub quiet: bool,
-
-    /// Connect to IPv4 addresses only
-    #[arg(short = '4', long, conflicts_with = "ipv6")]
     pub ipv4: bool,
-
-    /// Connect to IPv6 addresses only
-    #[arg(short = '6', long)]
     pub ipv6: bool,
-
-    /// Send this many lines with one write, then wait for their echoes
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub burst: u64,
-
-    /// Half-close after the last line, then expect every echo and the server's FIN
-    #[arg(long)]
     pub half_close: bool,
-
-    /// Open this many connections: in turn with one line each unless --count says
-    /// more; with --interval 0, side by side
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub connections: u64,
-
-    /// Fail if an echo takes more or fewer data packets
-    #[arg(long, value_name = "N")]
     pub expect_packets: Option<u64>,
-
-    /// Expect this text before each echoed line
-    #[arg(long, value_name = "TEXT", default_value = "")]
     pub prefix: String,
-
-    /// Accept any text before each echoed line, and count the echoes by it
-    #[arg(long, conflicts_with = "prefix")]
     pub count_prefixes: bool,
-
-    /// Print a JSON object per line and for the summary
-    #[arg(long)]
     pub json: bool,
-
-    /// Draw the distribution of the round-trip times
-    #[arg(long)]
     pub histogram: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            addr: HostPort::localhost(3000),
+            count: None,
+            interval: Duration::from_secs(1),
+            size: 64,
+            deadline: None,
+            timeout: Duration::from_secs(2),
+            quiet: false,
+            ipv4: false,
+            ipv6: false,
+            burst: 1,
+            half_close: false,
+            connections: 1,
+            expect_packets: None,
+            prefix: String::new(),
+            count_prefixes: false,
+            json: false,
+            histogram: false,
+        }
+    }
+}
+
+type R = Row<Options>;
+
+#[rustfmt::skip]
+pub const ROWS: &[R] = &[
+    R::argument("addr", "HOST:PORT", "Server to connect to",
+        |o, text| read_as(text).map(|addr| o.addr = addr)),
+    R::value("count", "N", "Stop after this many lines per connection",
+        |o, text| number_in(text, 1..=u64::MAX).map(|n| o.count = Some(n)))
+        .short('c'),
+    R::value("interval", "SECS", "Time between lines; 0: the next line as soon as the echo is there",
+        |o, text| seconds(text).map(|time| o.interval = time))
+        .short('i').default(|o| o.interval.as_secs().to_string()),
+    R::value("size", "BYTES", "Bytes per line, newline included",
+        |o, text| number_in(text, 1..=1 << 30).map(|n| o.size = n))
+        .short('s').default(|o| o.size.to_string()),
+    R::value("deadline", "SECS", "Stop after this time",
+        |o, text| seconds(text).map(|time| o.deadline = Some(time)))
+        .short('w'),
+    R::value("timeout", "SECS", "How long an echo, a connect and the server's FIN may take",
+        |o, text| timeout(text).map(|time| o.timeout = time))
+        .short('W').default(|o| o.timeout.as_secs().to_string()),
+    R::switch("quiet", "Print the summary only", |o| o.quiet = true).short('q'),
+    R::switch("ipv4", "Connect to IPv4 addresses only", |o| o.ipv4 = true)
+        .short('4').conflicts_with("ipv6"),
+    R::switch("ipv6", "Connect to IPv6 addresses only", |o| o.ipv6 = true).short('6'),
+    R::value("burst", "N", "Send this many lines with one write, then wait for their echoes",
+        |o, text| number_in(text, 1..=u64::MAX).map(|n| o.burst = n))
+        .default(|o| o.burst.to_string()),
+    R::switch("half-close", "Half-close after the last line, then expect every echo and the server's FIN",
+        |o| o.half_close = true),
+    R::value("connections", "N", "Open this many connections: in turn with one line each unless --count says more; with --interval 0, side by side",
+        |o, text| number_in(text, 1..=1_000_000).map(|n| o.connections = n))
+        .default(|o| o.connections.to_string()),
+    R::value("expect-packets", "N", "Fail if an echo takes more or fewer data packets",
+        |o, text| read_as(text).map(|n| o.expect_packets = Some(n))),
+    R::value("prefix", "TEXT", "Expect this text before each echoed line",
+        |o, text| read_as(text).map(|text| o.prefix = text))
+        .default(|o| o.prefix.clone()),
+    R::switch("count-prefixes", "Accept any text before each echoed line, and count the echoes by it",
+        |o| o.count_prefixes = true)
+        .conflicts_with("prefix"),
+    R::switch("json", "Print a JSON object per line and for the summary", |o| o.json = true),
+    R::switch("histogram", "Draw the distribution of the round-trip times", |o| o.histogram = true),
+];
+
+/// Adds the options to the subcommand.
+pub fn define(command: Command) -> Command {
+    let command = rows::define_with_defaults(command, ROWS);
+    let variables = environment::help(&command, &environment::subcommand_prefix("ping"));
+    command.after_help(format!("{variables}\n\n{EXIT_STATUS}"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
