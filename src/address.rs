@@ -27,6 +27,7 @@ enum Host {
 
 /// The reason that a text is not a [`HostPort`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AddrError {
     /// It is not of the form `HOST:PORT`.
     Form,

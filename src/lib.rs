@@ -87,6 +87,7 @@ mod stats;
 
 pub use address::{AddrError, HostPort};
 pub use config::{Config, MAX_KEEPALIVE, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
+pub use error::RunError;
 pub use net::tcp_info::SegmentCounts;
 pub use server::{Handle, Observer, Server, TOTALS_TARGET, raise_fd_limit};
 pub use stats::{CloseCounts, Totals};

@@ -1,10 +1,10 @@
 //! How a server stops: commands, draining, and the end.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use crate::error::RunError;
 use crate::net::listener::{BACKLOG, migrates_handshakes};
 use crate::server::connection::reason::LocalClose;
 use crate::server::control::{Command, State};
@@ -110,10 +110,10 @@ impl Server {
     }
 
     /// Aborts the connections that are left, and logs the totals.
-    pub(super) fn finish(mut self) -> io::Result<Totals> {
-        let left = Plural(self.connections.len() as u64, "connection");
-        if !self.connections.is_empty() {
-            warn!("{left} aborted");
+    pub(super) fn finish(mut self) -> Result<Totals, RunError> {
+        let connections = self.connections.len();
+        if connections > 0 {
+            warn!("{} aborted", Plural(connections as u64, "connection"));
         }
         for key in self.connections.keys() {
             self.abort(key);
@@ -121,10 +121,11 @@ impl Server {
         let totals = self.totals();
         info!("totals: {totals}");
         match self.control.state {
-            State::Aborted(cause) => {
-                let text = format!("{cause} while stopping: {left} aborted");
-                Err(io::Error::other(text))
-            }
+            State::Aborted(cause) => Err(RunError::Aborted {
+                cause,
+                connections,
+                totals: Box::new(totals),
+            }),
             _ => Ok(totals),
         }
     }
