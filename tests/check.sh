@@ -118,6 +118,7 @@ cargo package --locked --allow-dirty 2>&1 | tee target/package.log
 if grep warning target/package.log; then exit 1; fi
 cargo test --locked
 cargo test --locked --all-features --bin echoline --test packets
+cargo test --locked --lib --no-default-features testing
 # The bench runs through and checks every echoed byte. No time is asserted.
 cargo bench --locked -p benches -- --quick --no-foreign
 cargo install --quiet --locked --path . --root target/installed

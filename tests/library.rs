@@ -6,6 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use echoline::testing::Echo;
 use echoline::{Config, Handle, Observer, RunError, Server, Totals};
 
 type Running = JoinHandle<Result<Totals, RunError>>;
@@ -114,16 +115,13 @@ fn a_shutdown_before_the_run_is_not_lost() {
 /// Unlike the text of the option, it need not be UTF-8.
 #[test]
 fn a_prefix_can_be_any_bytes_and_counts_as_sent() {
-    let mut config = config();
-    config.prefix = b"\xff\0".to_vec();
-    let (mut client, handle, running) = start(&config);
+    let echo = Echo::start_with(|config| config.prefix = b"\xff\0".to_vec());
+    let mut client = TcpStream::connect(echo.addr()).unwrap();
     client.write_all(b"one\n\n").unwrap();
     let mut echoed = [0; 9];
     client.read_exact(&mut echoed).unwrap();
     assert_eq!(&echoed, b"\xff\0one\n\xff\0\n");
-    drop(client);
-    handle.shutdown().unwrap();
-    let totals = running.join().unwrap().unwrap();
+    let totals = echo.stop();
     let counts = (totals.lines, totals.bytes_in, totals.bytes_out);
     assert_eq!(counts, (2, 5, 9));
 }

@@ -7,17 +7,14 @@
 //! ```
 //! use echoline::client::{Client, Options};
 //!
-//! # let mut config = echoline::Config::default();
-//! # config.listen = vec!["127.0.0.1:0".parse()?];
-//! # let server = echoline::Server::bind(&config)?;
-//! # let addr = server.local_addrs()[0];
-//! # std::thread::spawn(move || server.run());
+//! # let echo = echoline::testing::Echo::start();
+//! # let addr = echo.addr();
 //! let mut options = Options::default();
 //! options.count = Some(10);
 //! options.interval = std::time::Duration::ZERO;
 //! let statistics = Client::connect(&[addr], options)?.run(|event| println!("{event:?}"))?;
 //! assert_eq!((statistics.sent, statistics.echoed), (10, 10));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok::<(), std::io::Error>(())
 //! ```
 
 mod event;

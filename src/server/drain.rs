@@ -17,6 +17,15 @@ use crate::stats::{Plural, Totals};
 /// continents. Less than the 1 s after which clients repeat a SYN that was dropped.
 const LEAVE_TIME: Duration = Duration::from_millis(300);
 
+/// What a drain does with peers that have all echoes and our FIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peers {
+    /// It awaits theirs.
+    Awaited,
+    /// It closes their connections.
+    Dismissed,
+}
+
 impl Server {
     #[cold]
     pub(super) fn apply_commands(&mut self) {
@@ -90,6 +99,19 @@ impl Server {
     pub(super) fn stop_if_drained(&mut self) {
         if self.control.state == State::Draining && self.connections.is_empty() {
             self.control.state = State::Stopped;
+        }
+    }
+
+    /// While the server drains, closes the connections whose peers have all that they get.
+    pub(super) fn dismiss_peers(&mut self) {
+        if self.control.state != State::Draining {
+            return;
+        }
+        for key in self.connections.keys() {
+            let connection = self.connections.get_mut(key);
+            if connection.is_some_and(|connection| connection.only_awaits_peer()) {
+                self.abort(key);
+            }
         }
     }
 

@@ -37,6 +37,7 @@ use observer::Observed;
 use timers::{Timeouts, Timers};
 
 pub use control::Handle;
+pub(crate) use drain::Peers;
 pub use limits::raise_fd_limit;
 pub use observer::Observer;
 
@@ -211,6 +212,16 @@ impl Server {
     /// If the server cannot begin to serve, polling fails, or the server is asked to stop
     /// again while it is stopping; see [`RunError`].
     pub fn run(mut self) -> Result<Totals, RunError> {
+        self.begin()?;
+        self.serve(Peers::Awaited)
+    }
+
+    /// Does what can fail before the loop. Handles can ask for totals from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Start`].
+    pub(crate) fn begin(&mut self) -> Result<(), RunError> {
         self.check_observer().map_err(RunError::Start)?;
         let descriptors = self.listeners.check_descriptors();
         descriptors.map_err(RunError::Start)?;
@@ -219,9 +230,21 @@ impl Server {
             info!("listening on {addr}");
         }
         self.observe_listening();
+        Ok(())
+    }
+
+    /// Runs the loop in the thread that has [begun](Server::begin).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Server::run).
+    pub(crate) fn serve(mut self, peers: Peers) -> Result<Totals, RunError> {
         let mut events = Events::with_capacity(EVENT_CAPACITY);
         while self.control.state.is_running() {
             self.run_once(&mut events).map_err(RunError::Poll)?;
+            if peers == Peers::Dismissed {
+                self.dismiss_peers();
+            }
         }
         self.finish()
     }
