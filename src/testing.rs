@@ -94,15 +94,10 @@ impl Echo {
             ..Config::default()
         };
         change(&mut config);
-        let server =
-            Server::bind(&config).unwrap_or_else(|e| panic!("cannot start an echo server: {e}"));
-        let (addr, handle) = (server.local_addrs()[0], server.handle());
-        let limit = config.drain_timeout + STUCK_AFTER;
-        let running = Running::start(server, limit).unwrap_or_else(|why| panic!("{why}"));
-        Echo {
-            addr,
-            handle,
-            running: Some(running),
+        // No closures: a panic in one has a place of its own, instead of the test's.
+        match Echo::start_server(&config) {
+            Ok(echo) => echo,
+            Err(why) => panic!("cannot start an echo server: {why}"),
         }
     }
 
@@ -125,7 +120,21 @@ impl Echo {
     /// If the server has failed.
     #[track_caller]
     pub fn stop(mut self) -> Totals {
-        self.end().unwrap_or_else(|why| panic!("{why}"))
+        match self.end() {
+            Ok(totals) => totals,
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    fn start_server(config: &Config) -> Result<Echo, String> {
+        let server = Server::bind(config).map_err(|e| e.to_string())?;
+        let (addr, handle) = (server.local_addrs()[0], server.handle());
+        let running = Running::start(server, config.drain_timeout + STUCK_AFTER)?;
+        Ok(Echo {
+            addr,
+            handle,
+            running: Some(running),
+        })
     }
 
     /// Stops the server, unless that has been done.
@@ -144,7 +153,6 @@ impl Echo {
 }
 
 impl Drop for Echo {
-    #[track_caller]
     fn drop(&mut self) {
         match self.end() {
             Ok(_) => {}
@@ -181,9 +189,7 @@ impl Running {
             server.serve(Peers::Dismissed)
         };
         let thread = thread::Builder::new().name("echoline".to_owned());
-        let thread = thread
-            .spawn(run)
-            .map_err(|e| format!("no thread for the echo server: {e}"))?;
+        let thread = thread.spawn(run).map_err(|e| format!("no thread: {e}"))?;
         let began = alive.recv().is_ok();
         let running = Running {
             thread,
