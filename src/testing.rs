@@ -20,6 +20,13 @@
 //! assert_eq!((totals.accepted, totals.lines), (1, 1));
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! It needs none of the features:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! echoline = { version = "0.1", default-features = false }
+//! ```
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -122,7 +129,7 @@ impl Echo {
     pub fn stop(mut self) -> Totals {
         match self.end() {
             Ok(totals) => totals,
-            Err(why) => panic!("{why}"),
+            Err(why) => panic!("the echo server has failed: {why}"),
         }
     }
 
@@ -137,16 +144,13 @@ impl Echo {
         })
     }
 
-    /// Stops the server, unless that has been done.
     fn end(&mut self) -> Result<Totals, String> {
-        let Some(running) = self.running.take() else {
-            return Ok(Totals::default());
-        };
+        let running = self.running.take().expect("a server is stopped once");
         // A second shutdown would be an abort.
         if !self.handle.is_stopping()
             && let Err(e) = self.handle.shutdown()
         {
-            return Err(format!("the echo server cannot be stopped: {e}"));
+            return Err(format!("cannot wake its loop: {e}"));
         }
         running.join()
     }
@@ -154,10 +158,13 @@ impl Echo {
 
 impl Drop for Echo {
     fn drop(&mut self) {
+        if self.running.is_none() {
+            return; // By `stop`.
+        }
         match self.end() {
             Ok(_) => {}
-            Err(why) if thread::panicking() => eprintln!("{why}"),
-            Err(why) => panic!("{why}"),
+            Err(why) if thread::panicking() => eprintln!("the echo server has failed: {why}"),
+            Err(why) => panic!("the echo server has failed: {why}"),
         }
     }
 }
@@ -206,13 +213,13 @@ impl Running {
     fn join(mut self) -> Result<Totals, String> {
         let alive = self.alive.get_mut().expect("it is never locked");
         if alive.recv_timeout(self.limit) == Err(RecvTimeoutError::Timeout) {
-            return Err("the echo server does not stop: something blocks its loop".to_owned());
+            return Err("something blocks its loop".to_owned());
         }
         match self.thread.join() {
             Ok(Ok(totals)) => Ok(totals),
             Ok(Err(RunError::Aborted { totals, .. })) => Ok(*totals),
-            Ok(Err(e)) => Err(format!("the echo server has failed: {e}")),
-            Err(_) => Err("the echo server has panicked".to_owned()),
+            Ok(Err(e)) => Err(e.to_string()),
+            Err(_) => Err("its thread has panicked".to_owned()),
         }
     }
 }
@@ -390,11 +397,11 @@ mod tests {
         let echo = Echo::start();
         break_loop(&echo);
         let text = panic_text(|| _ = echo.stop());
-        assert_eq!(text, "the echo server has panicked");
+        assert_eq!(text, "the echo server has failed: its thread has panicked");
         let echo = Echo::start();
         break_loop(&echo);
         let text = panic_text(|| drop(echo));
-        assert_eq!(text, "the echo server has panicked");
+        assert_eq!(text, "the echo server has failed: its thread has panicked");
     }
 
     /// A panic while panicking would end the process, and all tests with it.
@@ -417,7 +424,7 @@ mod tests {
         let block = move |_| _ = blocked.recv();
         echo.handle().request_totals(block).unwrap();
         let text = panic_text(|| drop(echo));
-        let expected = "the echo server does not stop: something blocks its loop";
+        let expected = "the echo server has failed: something blocks its loop";
         assert_eq!(text, expected);
         drop(release);
     }
