@@ -1,35 +1,24 @@
-//! A line echo server inside a program, as in the test of a network client: start it on
-//! a free port, use it, stop it, look at the totals. `tests/examples.rs` runs it.
+//! A line echo server in the test of a network client: start it on a free port, use it, stop
+//! it, look at the totals. `tests/examples.rs` runs it.
 //!
-//! `default-features = false` is enough for the server. The feature `client` adds
-//! `echoline::client`, which checks any line echo server.
+//! `default-features = false` is enough. The feature `client` adds `echoline::client`, which
+//! checks any line echo server. A program that serves in earnest uses `echoline::Server`.
 
-use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::thread;
 
-use echoline::{Config, Server};
+use echoline::testing::Echo;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut config = Config::default();
-    // Port 0: the kernel chooses a free port, so tests can run side by side.
-    config.listen = vec!["127.0.0.1:0".parse()?];
-    let server = Server::bind(&config)?;
-    // Take both before `run`, which consumes the server and blocks its thread. Clients
-    // can connect from now on, so there is nothing to wait for.
-    let (addr, handle) = (server.local_addrs()[0], server.handle());
-    let running = thread::spawn(move || server.run());
+fn main() -> io::Result<()> {
+    // It stops when it is dropped, also if the test fails. Clients can connect at once, and
+    // tests can run side by side, as the kernel chooses the ports.
+    let echo = Echo::start();
 
     // The client under test; a half-close and a last line without newline are fine.
-    assert_eq!(exchange(addr, "hello\nworld")?, "hello\nworld\n");
-
-    // Lines that have arrived are echoed, each client gets a FIN, and `run` returns when
-    // the clients have closed, or after `Config::drain_timeout`.
-    handle.shutdown()?;
-    let totals = running.join().expect("the server does not panic")?;
+    assert_eq!(exchange(echo.addr(), "hello\nworld")?, "hello\nworld\n");
 
     // One connection, which the client closed; two lines, and one byte more out than in.
+    let totals = echo.stop();
     assert_eq!(
         (totals.accepted, totals.closes.peer, totals.open),
         (1, 1, 0)

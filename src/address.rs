@@ -27,6 +27,7 @@ enum Host {
 
 /// The reason that a text is not a [`HostPort`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AddrError {
     /// It is not of the form `HOST:PORT`.
     Form,
@@ -100,6 +101,16 @@ impl FromStr for Host {
             return Ok(Host::Localhost);
         }
         Ok(Host::Name(host.to_owned()))
+    }
+}
+
+/// As for [`SocketAddr`]: `HostPort::from((Ipv4Addr::LOCALHOST, 0))`.
+impl<I: Into<IpAddr>> From<(I, u16)> for HostPort {
+    fn from((ip, port): (I, u16)) -> HostPort {
+        HostPort {
+            host: Host::Ip(ip.into()),
+            port,
+        }
     }
 }
 
@@ -241,6 +252,16 @@ mod tests {
             let addrs = text.parse::<HostPort>().unwrap().connect_addrs().unwrap();
             let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
             assert_eq!(addrs, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_ip_address_and_a_port_need_no_text() {
+        for (addr, text) in [
+            (HostPort::from((Ipv4Addr::LOCALHOST, 0)), "127.0.0.1:0"),
+            (HostPort::from((Ipv6Addr::LOCALHOST, 7)), "[::1]:7"),
+        ] {
+            assert_eq!(text.parse(), Ok(addr));
         }
     }
 

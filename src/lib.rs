@@ -30,6 +30,7 @@
 //!
 //! # Embedding
 //!
+//! - [`testing::Echo`] is a server for the tests of a network client, in one line.
 //! - [`Server::run`] blocks its thread until the server stops. It waits in one
 //!   `poll` call for connections, its [`Handle`]s and, if
 //!   [`Server::handle_signals`] was called, signals. It starts no threads.
@@ -44,8 +45,10 @@
 //!
 //! # Features
 //!
-//! - `cli` (default) is for the `echoline` binary: command line and logger. A library
-//!   user turns it off with `default-features = false`. It includes `capture` and `client`.
+//! - `cli` (default) is for the `echoline` binary: command line and logger. It includes
+//!   `capture` and `client`. Library users turn it off with `default-features = false`, and
+//!   compile 15 other packages instead of 39. It is a default for `cargo install echoline`,
+//!   which otherwise would install nothing and succeed.
 //! - `capture` adds `echoline::capture`, which counts the packets of a line echo in a
 //!   capture. `echoline packets` prints its results ([docs/counting.md][counting]).
 //! - `client` adds `echoline::client`, which sends lines to any line echo server,
@@ -84,9 +87,11 @@ mod property;
 mod server;
 mod signals;
 mod stats;
+pub mod testing;
 
 pub use address::{AddrError, HostPort};
 pub use config::{Config, MAX_KEEPALIVE, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
+pub use error::RunError;
 pub use net::tcp_info::SegmentCounts;
 pub use server::{Handle, Observer, Server, TOTALS_TARGET, raise_fd_limit};
 pub use stats::{CloseCounts, Totals};

@@ -116,6 +116,7 @@ cargo deny --locked --workspace check licenses bans sources
 cargo package --locked --allow-dirty 2>&1 | tee target/package.log
 if grep warning target/package.log; then exit 1; fi
 cargo test --locked
+cargo test --locked --lib --no-default-features testing
 # The bench runs through and checks every echoed byte. No time is asserted.
 cargo bench --locked -p benches -- --quick --no-foreign
 cargo install --quiet --locked --path . --root target/installed

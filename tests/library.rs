@@ -6,9 +6,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use echoline::{Config, Handle, Observer, Server, Totals};
+use echoline::testing::Echo;
+use echoline::{Config, Handle, Observer, RunError, Server, Totals};
 
-fn start(config: &Config) -> (TcpStream, Handle, JoinHandle<std::io::Result<Totals>>) {
+type Running = JoinHandle<Result<Totals, RunError>>;
+
+fn start(config: &Config) -> (TcpStream, Handle, Running) {
     let server = Server::bind(config).unwrap();
     let (addr, handle) = (server.local_addrs()[0], server.handle());
     let running = thread::spawn(move || server.run());
@@ -59,6 +62,47 @@ fn a_second_shutdown_aborts_the_open_connections() {
     let error = running.join().unwrap().unwrap_err();
     let message = "shutdown requested while stopping: 1 connection aborted";
     assert_eq!(error.to_string(), message);
+    let RunError::Aborted {
+        cause,
+        connections,
+        totals,
+        ..
+    } = error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((cause, connections), ("shutdown requested", 1));
+    assert_eq!((totals.accepted, totals.open, totals.lines), (1, 0, 1));
+    assert_eq!(totals.closes.shutdown, 1);
+}
+
+/// So a program that returns `io::Result` need not know of it.
+#[test]
+fn an_abort_becomes_an_io_error_and_back() {
+    fn run(server: Server) -> std::io::Result<Totals> {
+        Ok(server.run()?)
+    }
+    let server = Server::bind(&config()).unwrap();
+    let (addr, handle) = (server.local_addrs()[0], server.handle());
+    let running = thread::spawn(move || run(server));
+    let mut client = TcpStream::connect(addr).unwrap();
+    client.write_all(b"hello\n").unwrap();
+    handle.shutdown().unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    handle.shutdown().unwrap();
+    let error = running.join().unwrap().unwrap_err();
+    let message = "shutdown requested while stopping: 1 connection aborted";
+    assert_eq!(error.to_string(), message);
+    let abort = error.downcast::<RunError>().unwrap();
+    assert!(matches!(abort, RunError::Aborted { totals, .. } if totals.lines == 1));
+}
+
+#[test]
+fn a_server_shows_where_it_listens() {
+    let server = Server::bind(&config()).unwrap();
+    let addr = server.local_addrs()[0];
+    let shown = format!("Server {{ local_addrs: [{addr}], drain_timeout: 1000s, .. }}");
+    assert_eq!(format!("{server:?}"), shown);
 }
 
 #[test]
@@ -71,16 +115,13 @@ fn a_shutdown_before_the_run_is_not_lost() {
 /// Unlike the text of the option, it need not be UTF-8.
 #[test]
 fn a_prefix_can_be_any_bytes_and_counts_as_sent() {
-    let mut config = config();
-    config.prefix = b"\xff\0".to_vec();
-    let (mut client, handle, running) = start(&config);
+    let echo = Echo::start_with(|config| config.prefix = b"\xff\0".to_vec());
+    let mut client = TcpStream::connect(echo.addr()).unwrap();
     client.write_all(b"one\n\n").unwrap();
     let mut echoed = [0; 9];
     client.read_exact(&mut echoed).unwrap();
     assert_eq!(&echoed, b"\xff\0one\n\xff\0\n");
-    drop(client);
-    handle.shutdown().unwrap();
-    let totals = running.join().unwrap().unwrap();
+    let totals = echo.stop();
     let counts = (totals.lines, totals.bytes_in, totals.bytes_out);
     assert_eq!(counts, (2, 5, 9));
 }
@@ -231,7 +272,7 @@ fn the_loop_cannot_ask_itself() {
     let mut server = Server::bind(&config()).unwrap();
     let handle = server.handle();
     let (sender, receiver) = channel();
-    server.set_observer(Box::new(Asks(handle.clone(), sender)));
+    server.set_observer(Asks(handle.clone(), sender));
     handle.shutdown().unwrap();
     server.run().unwrap();
     assert_eq!(receiver.recv().unwrap(), ErrorKind::Deadlock);
@@ -252,16 +293,16 @@ impl Observer for Heart {
 fn heartbeat_intervals_that_cannot_be_kept_are_errors() {
     for interval in [Duration::ZERO, Duration::from_micros(999), Duration::MAX] {
         let mut server = Server::bind(&config()).unwrap();
-        server.set_observer(Box::new(Heart(interval)));
+        server.set_observer(Heart(interval));
         server.handle().shutdown().unwrap();
         let error = server.run().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(matches!(&error, RunError::Start(e) if e.kind() == ErrorKind::InvalidInput));
         let message = "heartbeat_interval is not in 1 ms..=2000000 s; None turns it off";
         assert_eq!(error.to_string(), message);
     }
     for interval in [Duration::from_millis(1), echoline::MAX_TIMEOUT] {
         let mut server = Server::bind(&config()).unwrap();
-        server.set_observer(Box::new(Heart(interval)));
+        server.set_observer(Heart(interval));
         server.handle().shutdown().unwrap();
         server.run().unwrap();
     }

@@ -7,17 +7,14 @@
 //! ```
 //! use echoline::client::{Client, Options};
 //!
-//! # let mut config = echoline::Config::default();
-//! # config.listen = vec!["127.0.0.1:0".parse()?];
-//! # let server = echoline::Server::bind(&config)?;
-//! # let addr = server.local_addrs()[0];
-//! # std::thread::spawn(move || server.run());
+//! # let echo = echoline::testing::Echo::start();
+//! # let addr = echo.addr();
 //! let mut options = Options::default();
 //! options.count = Some(10);
 //! options.interval = std::time::Duration::ZERO;
 //! let statistics = Client::connect(&[addr], options)?.run(|event| println!("{event:?}"))?;
 //! assert_eq!((statistics.sent, statistics.echoed), (10, 10));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok::<(), std::io::Error>(())
 //! ```
 
 mod event;
@@ -28,6 +25,7 @@ mod statistics;
 mod verifier;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -64,6 +62,15 @@ pub struct Client {
     opened: u64,
     deadline: Option<Instant>,
     signals: Option<Signals>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("addr", &self.addr)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {

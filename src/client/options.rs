@@ -7,6 +7,7 @@ use crate::config::MAX_TIMEOUT;
 
 /// What stands before the line in an echo.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Prefix {
     /// These bytes.
     Fixed(Vec<u8>),

@@ -15,6 +15,7 @@ const MAX_PREFIXES: usize = 1000;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Close {
     /// The server's FIN came, this long after ours.
     Clean(Duration),

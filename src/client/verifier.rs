@@ -14,6 +14,7 @@ const REMEMBERED: usize = 64;
 
 /// What is wrong with an echo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// It came after the echo of a later line.
     Reordered,

@@ -1,10 +1,10 @@
 //! How a server stops: commands, draining, and the end.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use crate::error::RunError;
 use crate::net::listener::{BACKLOG, migrates_handshakes};
 use crate::server::connection::reason::LocalClose;
 use crate::server::control::{Command, State};
@@ -16,6 +16,15 @@ use crate::stats::{Plural, Totals};
 /// new connections are left to other processes: the longest round trips between
 /// continents. Less than the 1 s after which clients repeat a SYN that was dropped.
 const LEAVE_TIME: Duration = Duration::from_millis(300);
+
+/// What a drain does with peers that have all echoes and our FIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peers {
+    /// It awaits theirs.
+    Awaited,
+    /// It closes their connections.
+    Dismissed,
+}
 
 impl Server {
     #[cold]
@@ -93,6 +102,19 @@ impl Server {
         }
     }
 
+    /// While the server drains, closes the connections whose peers have all that they get.
+    pub(super) fn dismiss_peers(&mut self) {
+        if self.control.state != State::Draining {
+            return;
+        }
+        for key in self.connections.keys() {
+            let connection = self.connections.get_mut(key);
+            if connection.is_some_and(|connection| connection.only_awaits_peer()) {
+                self.abort(key);
+            }
+        }
+    }
+
     /// Accepts what waits in the backlogs, as closing a listener resets it. Ends
     /// when they are empty or the limits allow no more. As connections may keep coming,
     /// it also ends after as many as all backlogs hold, and at the deadline, but not
@@ -110,10 +132,10 @@ impl Server {
     }
 
     /// Aborts the connections that are left, and logs the totals.
-    pub(super) fn finish(mut self) -> io::Result<Totals> {
-        let left = Plural(self.connections.len() as u64, "connection");
-        if !self.connections.is_empty() {
-            warn!("{left} aborted");
+    pub(super) fn finish(mut self) -> Result<Totals, RunError> {
+        let connections = self.connections.len();
+        if connections > 0 {
+            warn!("{} aborted", Plural(connections as u64, "connection"));
         }
         for key in self.connections.keys() {
             self.abort(key);
@@ -121,10 +143,11 @@ impl Server {
         let totals = self.totals();
         info!("totals: {totals}");
         match self.control.state {
-            State::Aborted(cause) => {
-                let text = format!("{cause} while stopping: {left} aborted");
-                Err(io::Error::other(text))
-            }
+            State::Aborted(cause) => Err(RunError::Aborted {
+                cause,
+                connections,
+                totals: Box::new(totals),
+            }),
             _ => Ok(totals),
         }
     }

@@ -12,6 +12,7 @@ mod observer;
 mod timers;
 mod token;
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use log::{info, warn};
 use mio::{Events, Poll};
 
 use crate::config::{Config, MAX_PREFIX_LEN};
-use crate::error::with_context;
+use crate::error::{RunError, with_context};
 use crate::net::options::StreamOptions;
 use crate::server::connection::Context;
 use crate::server::connection::decoder::InputBuffer;
@@ -36,6 +37,7 @@ use observer::Observed;
 use timers::{Timeouts, Timers};
 
 pub use control::Handle;
+pub(crate) use drain::Peers;
 pub use limits::raise_fd_limit;
 pub use observer::Observer;
 
@@ -60,6 +62,7 @@ pub const TOTALS_TARGET: &str = "echoline::totals";
 
 /// A line echo server: [`bind`](Server::bind) it, or [give it
 /// listeners](Server::from_listeners), then [`run`](Server::run) it.
+// All its public methods are in this file, as rustdoc shows those of other files first.
 pub struct Server {
     poll: Poll,
     control: Control,
@@ -183,6 +186,12 @@ impl Server {
             .map_err(|e| with_context(&e, format_args!("cannot handle signals")))
     }
 
+    /// Has the server tell `observer` what it does while it [runs](Server::run).
+    pub fn set_observer(&mut self, observer: impl Observer + 'static) {
+        self.observer = Some(Observed::new(observer));
+        self.follows_activity = true;
+    }
+
     /// Has a SIGHUP logged, and otherwise ignored, if signals are
     /// [handled](Server::handle_signals). A service manager and its tools send it to have a
     /// service read its settings again (daemon(7)), and there are none to read.
@@ -200,21 +209,42 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If polling fails, which no peer can cause; or if the server is asked to stop
-    /// again while it is stopping, with the number of connections aborted. Before it
-    /// serves: if the [observer](Observer::heartbeat_interval)'s interval is out of range,
-    /// or no file descriptor is free for a connection.
-    pub fn run(mut self) -> io::Result<Totals> {
-        self.check_observer()?;
-        self.listeners.check_descriptors()?;
+    /// If the server cannot begin to serve, polling fails, or the server is asked to stop
+    /// again while it is stopping; see [`RunError`].
+    pub fn run(mut self) -> Result<Totals, RunError> {
+        self.begin()?;
+        self.serve(Peers::Awaited)
+    }
+
+    /// Does what can fail before the loop. Handles can ask for totals from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Start`].
+    pub(crate) fn begin(&mut self) -> Result<(), RunError> {
+        self.check_observer().map_err(RunError::Start)?;
+        let descriptors = self.listeners.check_descriptors();
+        descriptors.map_err(RunError::Start)?;
         self.control.start();
         for addr in self.listeners.addrs() {
             info!("listening on {addr}");
         }
         self.observe_listening();
+        Ok(())
+    }
+
+    /// Runs the loop in the thread that has [begun](Server::begin).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Server::run).
+    pub(crate) fn serve(mut self, peers: Peers) -> Result<Totals, RunError> {
         let mut events = Events::with_capacity(EVENT_CAPACITY);
         while self.control.state.is_running() {
-            self.run_once(&mut events)?;
+            self.run_once(&mut events).map_err(RunError::Poll)?;
+            if peers == Peers::Dismissed {
+                self.dismiss_peers();
+            }
         }
         self.finish()
     }
@@ -228,6 +258,23 @@ impl Server {
         }
     }
 }
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("local_addrs", &self.local_addrs())
+            .field("drain_timeout", &self.drain_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server runs in another thread than the one that binds it, and any thread may stop it.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    const fn is_shared<T: Clone + Send + Sync>() {}
+    is_send::<Server>();
+    is_shared::<Handle>();
+};
 
 fn stream_options(config: &Config) -> StreamOptions {
     StreamOptions {

@@ -48,17 +48,17 @@ pub(super) struct Observed {
     told: (usize, u64),
 }
 
-impl Server {
-    /// Has the server tell `observer` what it does while it [runs](Server::run).
-    pub fn set_observer(&mut self, observer: Box<dyn Observer>) {
-        self.observer = Some(Observed {
+impl Observed {
+    pub fn new(observer: impl Observer + 'static) -> Observed {
+        Observed {
             heartbeat_interval: observer.heartbeat_interval(),
-            observer,
+            observer: Box::new(observer),
             told: (0, 0),
-        });
-        self.follows_activity = true;
+        }
     }
+}
 
+impl Server {
     /// # Errors
     ///
     /// `InvalidInput` if the observer asks for heartbeats more or less often than timers

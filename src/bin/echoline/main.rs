@@ -107,12 +107,13 @@ fn run(cli: &cli::Server, inherited: Vec<TcpListener>) -> io::Result<()> {
         server.ignore_sighup();
     }
     if let Some(service_manager) = service_manager {
-        server.set_observer(Box::new(service_manager));
+        server.set_observer(service_manager);
     }
     if let Some(metrics) = metrics {
         metrics.serve(server.handle())?;
     }
-    server.run().map(drop)
+    server.run()?;
+    Ok(())
 }
 
 /// Says on stdout what was asked for.

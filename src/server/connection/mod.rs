@@ -139,6 +139,12 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// Whether nothing is left to do but to await the peer's FIN: all echoes and our FIN
+    /// are on their way.
+    pub fn only_awaits_peer(&self) -> bool {
+        self.state.has_sent_fin() && !self.socket.tcp_info().has_unsent
+    }
+
     /// Whether the peer has sent a byte.
     pub fn has_received(&self) -> bool {
         self.traffic.bytes_in > 0

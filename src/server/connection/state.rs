@@ -145,6 +145,11 @@ impl State {
         matches!(self, State::Flushing(_))
     }
 
+    /// Whether our FIN is out, or on its way.
+    pub fn has_sent_fin(self) -> bool {
+        matches!(self, State::Lingering(_) | State::Closing(_))
+    }
+
     /// Whether a close has begun, which has a time limit of its own.
     pub fn is_ending(self) -> bool {
         !matches!(self, State::AwaitingHeader | State::Open)

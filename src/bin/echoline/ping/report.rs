@@ -189,7 +189,8 @@ impl<'a> Report<'a> {
             Some(Close::Missing) => {
                 print(format_args!("not closed by the server within {timeout} s"));
             }
-            Some(Close::Failed) => print(format_args!("connection reset or failed")),
+            // The library may know more ways in future.
+            Some(_) => print(format_args!("connection reset or failed")),
             None => print(format_args!("stopped before the connection was closed")),
         }
     }
