@@ -8,21 +8,30 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub fn u16(self, at: usize) -> Option<u16> {
-        let bytes = self.bytes.get(at..at + 2)?.try_into().ok()?;
-        let [le, be] = [u16::from_le_bytes(bytes), u16::from_be_bytes(bytes)];
-        Some(if self.big_endian { be } else { le })
+        let bytes = *self.bytes.get(at..)?.first_chunk()?;
+        Some(if self.big_endian {
+            u16::from_be_bytes(bytes)
+        } else {
+            u16::from_le_bytes(bytes)
+        })
     }
 
     pub fn u32(self, at: usize) -> Option<u32> {
-        let bytes = self.bytes.get(at..at + 4)?.try_into().ok()?;
-        let [le, be] = [u32::from_le_bytes(bytes), u32::from_be_bytes(bytes)];
-        Some(if self.big_endian { be } else { le })
+        let bytes = *self.bytes.get(at..)?.first_chunk()?;
+        Some(if self.big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        })
     }
 
     pub fn u64(self, at: usize) -> Option<u64> {
-        let bytes = self.bytes.get(at..at + 8)?.try_into().ok()?;
-        let [le, be] = [u64::from_le_bytes(bytes), u64::from_be_bytes(bytes)];
-        Some(if self.big_endian { be } else { le })
+        let bytes = *self.bytes.get(at..)?.first_chunk()?;
+        Some(if self.big_endian {
+            u64::from_be_bytes(bytes)
+        } else {
+            u64::from_le_bytes(bytes)
+        })
     }
 
     /// A time in pcapng: its upper half, then its lower, in both byte orders.

@@ -11,15 +11,14 @@
 mod fields;
 mod pcap;
 mod pcapng;
+mod window;
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 
 use fields::Fields;
 use pcap::Pcap;
 use pcapng::Pcapng;
-
-/// The longest record that is read. libpcap's own limit is 262,144 bytes of packet.
-const MAX_RECORD: usize = 4 * 1024 * 1024;
+use window::Window;
 
 /// A packet as it stands in a capture.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +51,12 @@ pub struct Notes {
     pub dropped: u64,
 }
 
-/// What is known of a packet before its bytes.
+/// A packet's place in its record, and what is known of it besides its bytes.
 struct Header {
+    /// Length of the record that begins here.
+    record: usize,
+    /// Where in the record the packet begins.
+    start: usize,
     captured: usize,
     original: u32,
     /// `None`: the file does not say.
@@ -70,13 +73,13 @@ enum Format {
 
 /// Reads a capture.
 pub struct Reader<R> {
-    input: BufReader<R>,
+    input: Window<R>,
     format: Format,
     number: u64,
     time: i64,
     notes: Notes,
-    /// The last record, or a part that begins with its packet.
-    record: Vec<u8>,
+    /// Length of the last packet's record, which is still in the window.
+    record: usize,
 }
 
 impl<R: Read> Reader<R> {
@@ -86,15 +89,14 @@ impl<R: Read> Reader<R> {
     ///
     /// If the input fails, or is no pcap or pcapng file ([`ErrorKind::InvalidData`]).
     pub fn new(input: R) -> io::Result<Reader<R>> {
-        let mut input = BufReader::with_capacity(256 * 1024, input);
-        let mut magic = Vec::new();
-        if !read(&mut input, &mut magic, 4)? {
+        let mut input = Window::new(input);
+        if !input.has(4)? {
             return Err(invalid("no capture: it has less than 4 bytes"));
         }
-        let format = match magic[..] {
+        let format = match input.bytes() {
             [0x1f, 0x8b, ..] => return Err(invalid("compressed: gunzip it first")),
-            [0x0a, 0x0d, 0x0d, 0x0a] => Format::Pcapng(Pcapng::default()),
-            _ => Format::Pcap(Pcap::read(&mut input, magic)?),
+            [0x0a, 0x0d, 0x0d, 0x0a, ..] => Format::Pcapng(Pcapng::default()),
+            _ => Format::Pcap(Pcap::read(&mut input)?),
         };
         Ok(Reader {
             input,
@@ -102,7 +104,7 @@ impl<R: Read> Reader<R> {
             number: 0,
             time: 0,
             notes: Notes::default(),
-            record: Vec::new(),
+            record: 0,
         })
     }
 
@@ -114,51 +116,33 @@ impl<R: Read> Reader<R> {
     /// counts all the same.
     #[expect(clippy::should_implement_trait, reason = "a packet borrows the reader")]
     pub fn next(&mut self) -> io::Result<Option<Record<'_>>> {
-        let (input, record) = (&mut self.input, &mut self.record);
+        self.input.pass(std::mem::take(&mut self.record))?;
+        let (input, notes) = (&mut self.input, &mut self.notes);
         let header = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(input, record, &mut self.notes)?,
-            Format::Pcapng(pcapng) => pcapng.next(input, record, &mut self.notes)?,
+            Format::Pcap(pcap) => pcap.next(input, notes)?,
+            Format::Pcapng(pcapng) => pcapng.next(input, notes)?,
         };
-        Ok(header.map(|header| {
-            self.number += 1;
-            // A Simple Packet Block has no time.
-            self.time = header.time.unwrap_or(self.time);
-            Record {
-                number: self.number,
-                time: self.time,
-                interface: header.interface,
-                link_type: header.link_type,
-                fcs: header.fcs,
-                original_len: header.original,
-                bytes: &self.record[..header.captured],
-            }
+        let Some(header) = header else {
+            return Ok(None);
+        };
+        self.number += 1;
+        self.record = header.record;
+        // A Simple Packet Block has no time.
+        self.time = header.time.unwrap_or(self.time);
+        Ok(Some(Record {
+            number: self.number,
+            time: self.time,
+            interface: header.interface,
+            link_type: header.link_type,
+            fcs: header.fcs,
+            original_len: header.original,
+            bytes: &self.input.bytes()[header.start..][..header.captured],
         }))
     }
 
     /// What the part that has been read says besides its packets.
     pub fn notes(&self) -> Notes {
         self.notes
-    }
-}
-
-/// Reads `len` bytes, [`MAX_RECORD`] at most; false if the input ends before.
-fn read(input: &mut impl Read, bytes: &mut Vec<u8>, len: usize) -> io::Result<bool> {
-    if len > MAX_RECORD {
-        return Err(invalid("a record of over 4 MiB"));
-    }
-    bytes.resize(len, 0);
-    match input.read_exact(bytes) {
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(false),
-        read => read.map(|()| true),
-    }
-}
-
-fn is_at_end(input: &mut impl BufRead) -> io::Result<bool> {
-    loop {
-        match input.fill_buf() {
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            bytes => return Ok(bytes?.is_empty()),
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! pcap: a header, then records of one link type.
 
-use std::io::{self, BufRead};
+use std::io::{self, Read};
 
-use super::{Fields, Header, Notes, invalid, is_at_end, read};
+use super::{Fields, Header, Notes, Window, invalid};
 
 const MICROSECONDS: u32 = 0xa1b2_c3d4;
 const NANOSECONDS: u32 = 0xa1b2_3c4d;
@@ -18,35 +18,26 @@ pub struct Pcap {
 }
 
 impl Pcap {
-    pub fn read(input: &mut impl BufRead, mut magic: Vec<u8>) -> io::Result<Pcap> {
-        let is_magic = |magic| [MICROSECONDS, NANOSECONDS, KUZNETZOV].contains(&magic);
-        let in_order = |big_endian| {
-            Fields {
-                bytes: &magic,
-                big_endian,
-            }
-            .u32(0)
-            .unwrap_or(0)
-        };
-        let Some(big_endian) = [false, true]
-            .into_iter()
-            .find(|order| is_magic(in_order(*order)))
-        else {
-            return Err(invalid("no capture: neither pcap nor pcapng"));
-        };
-        let magic_number = in_order(big_endian);
-        if !read(input, &mut magic, 20)? {
+    pub fn read(input: &mut Window<impl Read>) -> io::Result<Pcap> {
+        const LEN: usize = 24;
+        let is_cut = !input.has(LEN)?;
+        let fields = [false, true].map(|big_endian| Fields {
+            bytes: input.bytes(),
+            big_endian,
+        });
+        let magic = |fields: &Fields<'_>| fields.u32(0).unwrap_or(0);
+        let is_pcap =
+            |fields: &&Fields<'_>| matches!(magic(fields), MICROSECONDS | NANOSECONDS | KUZNETZOV);
+        let fields = fields.iter().find(is_pcap);
+        let fields = fields.ok_or_else(|| invalid("no capture: neither pcap nor pcapng"))?;
+        if is_cut {
             return Err(invalid("no capture: its header is cut"));
         }
-        let fields = Fields {
-            bytes: &magic,
-            big_endian,
-        };
-        let (minor, link) = (fields.u16(2).unwrap_or(0), fields.u32(16).unwrap_or(0));
-        Ok(Pcap {
-            big_endian,
-            magic: magic_number,
-            minor,
+        let link = fields.u32(20).unwrap_or(0);
+        let pcap = Pcap {
+            big_endian: fields.big_endian,
+            magic: magic(fields),
+            minor: fields.u16(6).unwrap_or(0),
             link_type: u16::try_from(link & 0x03ff_ffff).unwrap_or(u16::MAX),
             // The upper bits have the length in words of 16 bits, if bit 26 says so.
             fcs: if link & 0x0400_0000 == 0 {
@@ -54,36 +45,42 @@ impl Pcap {
             } else {
                 (link >> 28) as u8 * 2
             },
-        })
+        };
+        input.pass(LEN)?;
+        Ok(pcap)
     }
 
     pub fn next(
-        &mut self,
-        input: &mut impl BufRead,
-        record: &mut Vec<u8>,
+        &self,
+        input: &mut Window<impl Read>,
         notes: &mut Notes,
     ) -> io::Result<Option<Header>> {
-        if is_at_end(input)? {
+        if !input.has(1)? {
             return Ok(None);
         }
-        notes.cut = !read(input, record, if self.magic == KUZNETZOV { 24 } else { 16 })?;
+        let start = if self.magic == KUZNETZOV { 24 } else { 16 };
+        notes.cut = !input.has(start)?;
         if notes.cut {
             return Ok(None);
         }
         let fields = Fields {
-            bytes: record,
+            bytes: &input.bytes()[..start],
             big_endian: self.big_endian,
         };
-        let [seconds, fraction, mut captured, mut original, interface] =
-            [0, 4, 8, 12, 16].map(|at| fields.u32(at).unwrap_or(0));
+        let number = |at| fields.u32(at).unwrap_or(0);
+        let (seconds, fraction, interface) = (number(0), number(4), number(16));
+        let (mut captured, mut original) = (number(8), number(12));
         // Version 2.3 was written with both orders of the lengths (libpcap, `sf-pcap.c`).
         if self.minor < 3 || self.minor == 3 && captured > original {
             (captured, original) = (original, captured);
         }
-        notes.cut = !read(input, record, captured as usize)?;
+        let captured = captured as usize;
+        notes.cut = !input.has(start.saturating_add(captured))?;
         let unit = if self.magic == NANOSECONDS { 1 } else { 1_000 };
         Ok((!notes.cut).then_some(Header {
-            captured: captured as usize,
+            record: start + captured,
+            start,
+            captured,
             original,
             time: Some(i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * unit),
             interface,

@@ -1,14 +1,15 @@
 //! pcapng: sections of blocks, with interfaces of different link types.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 
-use super::{Fields, Header, Notes, invalid, is_at_end, read};
+use super::{Fields, Header, Notes, Window, invalid};
 
 /// The same in both byte orders.
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 /// No file has as many; each takes memory.
 const MAX_INTERFACES: usize = 4096;
 
+#[derive(Clone, Copy)]
 struct Interface {
     link_type: u16,
     snaplen: u32,
@@ -22,8 +23,6 @@ struct Interface {
 #[derive(Default)]
 pub struct Pcapng {
     big_endian: bool,
-    /// The first section's magic number has been read.
-    started: bool,
     interfaces: Vec<Interface>,
     /// Where in `interfaces` those of this section begin.
     section: usize,
@@ -64,118 +63,119 @@ impl Interface {
 }
 
 impl Pcapng {
-    /// Reads blocks until one has a packet. `block` gets the body, the packet first.
+    /// Reads blocks until one has a packet.
     pub fn next(
         &mut self,
-        input: &mut impl BufRead,
-        block: &mut Vec<u8>,
+        input: &mut Window<impl Read>,
         notes: &mut Notes,
     ) -> io::Result<Option<Header>> {
-        while !is_at_end(input)? {
-            let Some((kind, len)) = self.block(input, block)? else {
-                notes.cut = true;
+        while input.has(1)? {
+            notes.cut = !input.has(12)?;
+            if notes.cut {
                 return Ok(None);
-            };
-            let header = match (kind, self.fields(block)) {
-                (SECTION_HEADER, _) => None,
-                (1, _) if self.interfaces.len() == MAX_INTERFACES => {
-                    return Err(invalid("over 4,096 interfaces"));
-                }
-                (1, body) => {
-                    let interface = Interface::read(body);
-                    self.interfaces.push(
-                        interface.ok_or_else(|| invalid("an interface that is not understood"))?,
-                    );
-                    None
-                }
-                (2, body) => Some((20, self.packet(body, body.u16(0).map(u32::from)))),
-                (3, body) => Some((4, self.simple_packet(body))),
-                (5, body) => {
-                    self.statistics(body, notes);
-                    None
-                }
-                (6, body) => Some((20, self.packet(body, body.u32(0)))),
-                _ => None,
-            };
-            if let Some((start, header)) = header {
-                let header = header.filter(|header| start + header.captured <= len);
-                let header = header.ok_or_else(|| invalid("a packet beyond its block"))?;
-                block.copy_within(start..start + header.captured, 0);
-                return Ok(Some(header));
             }
+            let (kind, len) = self.begin(input.bytes())?;
+            if !matches!(kind, 1..=3 | 5 | 6) {
+                notes.cut = !input.pass(len)?;
+                continue;
+            }
+            notes.cut = !input.has(len)?;
+            if notes.cut {
+                return Ok(None);
+            }
+            let block = Fields {
+                bytes: &input.bytes()[8..len],
+                big_endian: self.big_endian,
+            };
+            if block.u32(len - 12) != u32::try_from(len).ok() {
+                return Err(invalid("the two lengths of a block differ"));
+            }
+            let body = Fields {
+                bytes: &block.bytes[..len - 12],
+                ..block
+            };
+            if let Some(header) = self.block(kind, body, notes)? {
+                if header.start + header.captured > len - 4 {
+                    return Err(invalid("a packet beyond its block"));
+                }
+                return Ok(Some(Header {
+                    record: len,
+                    ..header
+                }));
+            }
+            input.pass(len)?;
         }
         Ok(None)
     }
 
-    fn fields<'a>(&self, bytes: &'a [u8]) -> Fields<'a> {
-        Fields {
-            bytes,
-            big_endian: self.big_endian,
-        }
-    }
-
-    /// Reads the next block's body. Returns its type and length, `None` if it is cut.
-    fn block(
-        &mut self,
-        input: &mut impl BufRead,
-        block: &mut Vec<u8>,
-    ) -> io::Result<Option<(u32, usize)>> {
-        // The file's first 4 bytes have been read.
-        let before = if self.started { 0 } else { 4 };
-        if !read(input, block, 12 - before)? {
-            return Ok(None);
-        }
-        if before > 0 {
-            block.splice(0..0, SECTION_HEADER.to_ne_bytes());
-            self.started = true;
-        }
-        if block[..4] == SECTION_HEADER.to_ne_bytes() {
-            self.big_endian = match block[8..] {
+    /// Type and length of the block that begins here. A section header says the byte order.
+    fn begin(&mut self, bytes: &[u8]) -> io::Result<(u32, usize)> {
+        if bytes[..4] == SECTION_HEADER.to_ne_bytes() {
+            self.big_endian = match bytes[8..12] {
                 [0x1a, 0x2b, 0x3c, 0x4d] => true,
                 [0x4d, 0x3c, 0x2b, 0x1a] => false,
                 _ => return Err(invalid("a section without byte order")),
             };
             self.section = self.interfaces.len();
         }
-        let head = self.fields(block);
-        let (kind, len) = (head.u32(0).unwrap_or(0), head.u32(4).unwrap_or(0));
+        let fields = Fields {
+            bytes,
+            big_endian: self.big_endian,
+        };
+        let (kind, len) = (fields.u32(0).unwrap_or(0), fields.u32(4).unwrap_or(0));
         if len < 12 || !len.is_multiple_of(4) {
             return Err(invalid("a block has an impossible length"));
         }
-        if !matches!(kind, 1..=3 | 5 | 6 | SECTION_HEADER) {
-            let rest = u64::from(len) - 12;
-            return Ok(
-                (io::copy(&mut input.take(rest), &mut io::sink())? == rest).then_some((kind, 0))
-            );
-        }
-        let beginning = [8, 9, 10, 11].map(|at| block[at]);
-        if !read(input, block, len as usize - 12)? {
-            return Ok(None);
-        }
-        block.splice(0..0, beginning);
-        let body = block.len() - 4;
-        if self.fields(block).u32(body) != Some(len) {
-            return Err(invalid("the two lengths of a block differ"));
-        }
-        Ok(Some((kind, body)))
+        Ok((kind, len as usize))
     }
 
-    fn interface(&self, in_section: u32) -> Option<(u32, &Interface)> {
+    /// Takes in a block. Returns the header of its packet, if it has one.
+    fn block(
+        &mut self,
+        kind: u32,
+        body: Fields<'_>,
+        notes: &mut Notes,
+    ) -> io::Result<Option<Header>> {
+        let packet = match kind {
+            1 if self.interfaces.len() == MAX_INTERFACES => {
+                return Err(invalid("over 4,096 interfaces"));
+            }
+            1 => {
+                let interface = Interface::read(body);
+                let unknown = || invalid("an interface that is not understood");
+                self.interfaces.push(interface.ok_or_else(unknown)?);
+                return Ok(None);
+            }
+            5 => {
+                self.statistics(body, notes);
+                return Ok(None);
+            }
+            2 => self.packet(body, body.u16(0).map(u32::from)),
+            3 => self.simple_packet(body),
+            _ => self.packet(body, body.u32(0)),
+        };
+        packet
+            .map(Some)
+            .ok_or_else(|| invalid("a packet beyond its block"))
+    }
+
+    fn interface(&self, in_section: u32) -> Option<(u32, Interface)> {
         let at = self.section + in_section as usize;
-        Some((u32::try_from(at).ok()?, self.interfaces.get(at)?))
+        Some((u32::try_from(at).ok()?, *self.interfaces.get(at)?))
     }
 
     /// An Enhanced Packet Block, or an obsolete Packet Block.
     fn packet(&self, body: Fields<'_>, interface: Option<u32>) -> Option<Header> {
         let (at, interface) = self.interface(interface?)?;
-        Some(Header {
-            captured: body.u32(12)? as usize,
-            original: body.u32(16)?,
-            time: Some(interface.time(body.ticks(4)?)),
-            interface: at,
-            link_type: interface.link_type,
-            fcs: interface.fcs,
-        })
+        let time = Some(interface.time(body.ticks(4)?));
+        Some(Header::in_block(
+            28,
+            body.u32(12)?,
+            body.u32(16)?,
+            time,
+            at,
+            interface,
+        ))
     }
 
     fn simple_packet(&self, body: Fields<'_>) -> Option<Header> {
@@ -186,14 +186,14 @@ impl Pcapng {
         } else {
             interface.snaplen
         };
-        Some(Header {
-            captured: original.min(snaplen) as usize,
+        Some(Header::in_block(
+            12,
+            original.min(snaplen),
             original,
-            time: None,
-            interface: at,
-            link_type: interface.link_type,
-            fcs: interface.fcs,
-        })
+            None,
+            at,
+            interface,
+        ))
     }
 
     /// An Interface Statistics Block.
@@ -206,11 +206,33 @@ impl Pcapng {
                 3 => {
                     notes.end = notes
                         .end
-                        .max(value.ticks(0).map(|ticks| interface.time(ticks)));
+                        .max(value.ticks(0).map(|ticks| interface.time(ticks)))
                 }
                 5 | 7 => notes.dropped = notes.dropped.saturating_add(value.u64(0).unwrap_or(0)),
                 _ => {}
             }
+        }
+    }
+}
+
+impl Header {
+    fn in_block(
+        start: usize,
+        captured: u32,
+        original: u32,
+        time: Option<i64>,
+        at: u32,
+        interface: Interface,
+    ) -> Header {
+        Header {
+            record: 0,
+            start,
+            captured: captured as usize,
+            original,
+            time,
+            interface: at,
+            link_type: interface.link_type,
+            fcs: interface.fcs,
         }
     }
 }

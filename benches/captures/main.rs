@@ -1,0 +1,132 @@
+//! Compares `echoline packets` with other readers of captures: `cargo bench -p benches
+//! --bench captures`.
+//!
+//! The readers take turns on one processor and on the same file. The time is that of the
+//! processor, and the memory is the largest that the process has had.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "numbers here are far below the limits of their types"
+)]
+
+#[path = "../affinity.rs"]
+#[expect(dead_code, reason = "the servers' bench has a role more")]
+mod affinity;
+mod generate;
+#[path = "../program.rs"]
+mod program;
+mod reader;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use crate::generate::Contents;
+use crate::reader::{Reader, Usage};
+
+/// Compares echoline packets with other readers of captures.
+#[derive(Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
+#[command(name = "cargo bench -p benches --bench captures --")]
+struct Options {
+    /// For the bench of servers; ignored
+    #[arg(hide = true)]
+    filter: Option<String>,
+
+    /// A hundredth of the size, and one round
+    #[arg(long)]
+    quick: bool,
+
+    /// Only echoline
+    #[arg(long)]
+    no_foreign: bool,
+
+    /// Passed by cargo; ignored
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A capture in a file that is removed in the end.
+struct File {
+    path: PathBuf,
+    contents: Contents,
+}
+
+impl File {
+    fn create(connections: usize, bytes: u64) -> io::Result<File> {
+        let name = format!("captures.{}.{connections}.{bytes}.pcap", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let contents = generate::write(&path, connections, bytes)?;
+        Ok(File { path, contents })
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn main() -> io::Result<()> {
+    let options = Options::parse();
+    program::build()?; // Before the pinning, which the compiler would inherit.
+    affinity::pin(affinity::Role::Load);
+    let (gigabyte, rounds) = if options.quick {
+        (10_000_000, 1)
+    } else {
+        (1_000_000_000, 5)
+    };
+    let foreign = !options.no_foreign;
+    println!("| capture | reader | ns per packet | peak memory | times echoline's time |");
+    println!("|---|---|---|---|---|");
+    let file = File::create(1000, gigabyte)?;
+    compare(
+        "1 GB, 1,000 connections",
+        &file,
+        &reader::all(foreign, &["tcptrace"]),
+        rounds,
+    )?;
+    drop(file);
+    let file = File::create(1000, gigabyte / 16)?;
+    compare(
+        "1/16 of it",
+        &file,
+        &reader::all(foreign, &["tshark"]),
+        rounds.min(3),
+    )?;
+    drop(file);
+    for (name, connections, bytes) in [
+        ("100 MB, 1,000 connections", 1000, gigabyte / 10),
+        ("100 MB, 1 connection", 1, gigabyte / 10),
+        (
+            "100 MB, 100,000 connections",
+            (gigabyte / 10_000) as usize,
+            gigabyte / 10,
+        ),
+    ] {
+        let file = File::create(connections, bytes)?;
+        compare(name, &file, &reader::all(false, &[]), rounds)?;
+    }
+    Ok(())
+}
+
+/// Lets the readers take turns, and prints a row for each.
+fn compare(name: &str, file: &File, readers: &[Reader], rounds: usize) -> io::Result<()> {
+    let mut usages: Vec<Vec<Usage>> = vec![Vec::new(); readers.len()];
+    for _ in 0..rounds {
+        for (reader, usages) in readers.iter().zip(&mut usages) {
+            usages.push(reader.run(&file.path, &file.contents)?);
+        }
+    }
+    let medians: Vec<Usage> = usages.into_iter().map(reader::median).collect();
+    for (reader, usage) in readers.iter().zip(&medians) {
+        let nanos = usage.seconds * 1e9 / file.contents.packets as f64;
+        let times = usage.seconds / medians[0].seconds;
+        let memory = usage.peak as f64 / f64::from(1 << 20);
+        let reader = reader.name;
+        println!("| {name} | {reader} | {nanos:.0} | {memory:.1} MiB | {times:.2} |");
+    }
+    Ok(())
+}
