@@ -152,7 +152,7 @@ impl Lines {
     fn absorb(&mut self, key: Key, part: &[u8]) {
         let mut body = part;
         let offset = usize::try_from(self.line.len).unwrap_or(usize::MAX);
-        if let Some(expected) = self.prefix.get(offset..) {
+        if let Some(expected) = self.prefix.get(offset..).filter(|rest| !rest.is_empty()) {
             let (prefix, rest) = part.split_at(part.len().min(expected.len()));
             self.line.prefixed &= expected.starts_with(prefix);
             body = rest;

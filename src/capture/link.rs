@@ -44,6 +44,7 @@ enum Protocol {
 }
 
 /// Removes the link header, and VLAN tags and the like after it.
+#[inline]
 pub fn network<'a>(record: &Record<'a>) -> Result<Network<'a>, Other> {
     let mut point = Point {
         interface: record.interface,

@@ -27,7 +27,13 @@ impl<R: Read> Window<R> {
     }
 
     /// Whether so many bytes follow. Reads no more than that takes.
+    #[inline]
     pub fn has(&mut self, len: usize) -> io::Result<bool> {
+        Ok(self.end - self.start >= len || self.fill(len)?)
+    }
+
+    #[cold]
+    fn fill(&mut self, len: usize) -> io::Result<bool> {
         while self.end - self.start < len {
             if len > MAX_RECORD {
                 return Err(invalid("a record of over 4 MiB"));
