@@ -112,6 +112,20 @@ fn a_keepalive_over_32767_seconds_is_a_usage_error() {
     assert_fails(&["--keepalive", "32768"], 2, &why);
 }
 
+/// `-4` is an option of ping, and not a negative number that stands for its argument.
+#[test]
+fn options_may_stand_before_and_after_an_argument() {
+    for args in [["ping", "-4", "[::1]:1"], ["ping", "[::1]:1", "-4"]] {
+        assert_fails(&args, 3, "[::1]:1 has no IPv4 address");
+    }
+    let both = "the argument '--ipv4' cannot be used with '--ipv6' (see echoline --help)";
+    assert_fails(&["ping", "-4", "-6", "[::1]:1"], 2, both);
+    for subcommand in ["ping", "packets"] {
+        let why = "unexpected argument '-5' found (see echoline --help)";
+        assert_fails(&[subcommand, "-5"], 2, why);
+    }
+}
+
 #[test]
 fn unknown_and_conflicting_options_are_usage_errors() {
     let see = "(see echoline --help)";
