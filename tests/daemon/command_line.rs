@@ -81,10 +81,11 @@ fn malformed_addresses_are_usage_errors() {
 fn a_max_line_out_of_range_is_a_usage_error() {
     for (value, why) in [
         ("0", "it is not in 1..=1073741824"),
-        ("-1", "invalid digit found in string"),
+        ("-1", "it is negative"),
         ("1073741825", "it is not in 1..=1073741824"),
-        ("many", "invalid digit found in string"),
-        ("64k", "invalid digit found in string"),
+        ("many", "it is not a whole number"),
+        ("64k", "it is not a whole number"),
+        ("99999999999999999999", "it is too large"),
     ] {
         let why = format!(
             "invalid value '{value}' for '--max-line <BYTES>': {why} (see echoline --help)"

@@ -234,15 +234,24 @@ pub fn read_as<V: FromStr<Err: Display>>(text: &str) -> Result<V, String> {
     text.parse().map_err(|e: V::Err| e.to_string())
 }
 
-/// A number in a range.
+/// A whole number in a range.
 pub fn number_in<N>(text: &str, range: RangeInclusive<N>) -> Result<N, String>
 where
-    N: FromStr<Err: Display> + PartialOrd + Display + Debug,
+    N: TryFrom<i128> + PartialOrd + Debug,
 {
-    let number = read_as(text)?;
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("{number} is not in {range:?}"))
-    }
+    let number = N::try_from(whole(text)?).ok();
+    let number = number.filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("{text} is not in {range:?}"))
+}
+
+/// A whole number, whose range is checked elsewhere.
+pub fn number<N: TryFrom<i128>>(text: &str) -> Result<N, String> {
+    let number = whole(text)?;
+    let why = if number < 0 { "negative" } else { "too large" };
+    N::try_from(number).map_err(|_| format!("it is {why}"))
+}
+
+/// Larger than all numbers of options, so that one too many for them is told from no number.
+fn whole(text: &str) -> Result<i128, String> {
+    text.parse().map_err(|_| "it is not a whole number".into())
 }
