@@ -67,7 +67,7 @@ fn two_writes() -> Dialogue {
         .ack(Server)
 }
 
-/// A file's name on Linux is bytes: path_resolution(7).
+/// A file's name on Linux is bytes: `path_resolution(7)`.
 #[test]
 fn a_capture_may_have_a_name_that_is_no_utf_8() {
     let file = File::new("no-utf-8", &one_line().pcap());
