@@ -81,10 +81,11 @@ fn malformed_addresses_are_usage_errors() {
 fn a_max_line_out_of_range_is_a_usage_error() {
     for (value, why) in [
         ("0", "it is not in 1..=1073741824"),
-        ("-1", "invalid digit found in string"),
+        ("-1", "it is negative"),
         ("1073741825", "it is not in 1..=1073741824"),
-        ("many", "invalid digit found in string"),
-        ("64k", "invalid digit found in string"),
+        ("many", "it is not a whole number"),
+        ("64k", "it is not a whole number"),
+        ("99999999999999999999", "it is too large"),
     ] {
         let why = format!(
             "invalid value '{value}' for '--max-line <BYTES>': {why} (see echoline --help)"
@@ -110,6 +111,20 @@ fn a_keepalive_over_32767_seconds_is_a_usage_error() {
     let why = "invalid value '32768' for '--keepalive <SECS>': it is not a whole number of seconds from 1 to 32767";
     let why = format!("{why} (see echoline --help)");
     assert_fails(&["--keepalive", "32768"], 2, &why);
+}
+
+/// `-4` is an option of ping, and not a negative number that stands for its argument.
+#[test]
+fn options_may_stand_before_and_after_an_argument() {
+    for args in [["ping", "-4", "[::1]:1"], ["ping", "[::1]:1", "-4"]] {
+        assert_fails(&args, 3, "[::1]:1 has no IPv4 address");
+    }
+    let both = "the argument '--ipv4' cannot be used with '--ipv6' (see echoline --help)";
+    assert_fails(&["ping", "-4", "-6", "[::1]:1"], 2, both);
+    for subcommand in ["ping", "packets"] {
+        let why = "unexpected argument '-5' found (see echoline --help)";
+        assert_fails(&[subcommand, "-5"], 2, why);
+    }
 }
 
 #[test]

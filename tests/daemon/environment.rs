@@ -108,9 +108,9 @@ fn empty_variables_and_switches_that_are_off_change_nothing() {
 #[test]
 fn a_bad_value_is_a_usage_error_that_names_the_variable() {
     for (name, value, why) in [
-        ("ECHOLINE_MAX_LINE", "64k", "invalid digit found in string"),
+        ("ECHOLINE_MAX_LINE", "64k", "it is not a whole number"),
         ("ECHOLINE_MAX_LINE", "0", "it is not in 1..=1073741824"),
-        ("ECHOLINE_MAX_PER_IP", "-1", "invalid digit found in string"),
+        ("ECHOLINE_MAX_PER_IP", "-1", "it is negative"),
         (
             "ECHOLINE_PACKET_PER_LINE",
             "2",

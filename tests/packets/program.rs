@@ -1,7 +1,9 @@
 //! The program: what it prints, and its exit status.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -63,6 +65,18 @@ fn two_writes() -> Dialogue {
         .ack(Client)
         .fin(Client)
         .ack(Server)
+}
+
+/// A file's name on Linux is bytes: `path_resolution(7)`.
+#[test]
+fn a_capture_may_have_a_name_that_is_no_utf_8() {
+    let file = File::new("no-utf-8", &one_line().pcap());
+    let renamed = File(file.0.with_file_name(OsStr::from_bytes(b"\xff.pcap")));
+    fs::rename(&file.0, &renamed.0).unwrap();
+    let mut command = Command::new(PROGRAM);
+    let output = command.arg("packets").arg(&renamed.0).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

@@ -6,10 +6,11 @@
 
 use std::fmt::{Debug, Display};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 /// Reads a text into its place, or says what is wrong with it.
 type Read<T> = fn(&mut T, &str) -> Result<(), String>;
@@ -40,6 +41,8 @@ enum Kind<T: 'static> {
     },
     /// A value without an option, which must be given.
     Argument(&'static str, Read<T>),
+    /// The same, for the name of a file, which need not be UTF-8.
+    File(&'static str, fn(&mut T, PathBuf)),
 }
 
 impl<T: Default + 'static> Row<T> {
@@ -75,6 +78,16 @@ impl<T: Default + 'static> Row<T> {
         read: Read<T>,
     ) -> Row<T> {
         Row::new(name, help, Kind::Argument(value, read))
+    }
+
+    /// The name of a file that stands by itself, which help calls `value`.
+    pub const fn file(
+        name: &'static str,
+        value: &'static str,
+        help: &'static str,
+        set: fn(&mut T, PathBuf),
+    ) -> Row<T> {
+        Row::new(name, help, Kind::File(value, set))
     }
 
     const fn new(name: &'static str, help: &'static str, kind: Kind<T>) -> Row<T> {
@@ -139,6 +152,10 @@ impl<T: Default + 'static> Row<T> {
             Kind::Switch(_) => arg.long(self.name).action(ArgAction::SetTrue),
             Kind::Count(_) => arg.long(self.name).action(ArgAction::Count),
             Kind::Argument(value, read) => with_value(arg, value, read).required(true),
+            Kind::File(value, _) => {
+                let arg = arg.value_name(value).required(true);
+                arg.value_parser(value_parser!(PathBuf))
+            }
             Kind::Value {
                 name,
                 read,
@@ -146,6 +163,9 @@ impl<T: Default + 'static> Row<T> {
                 ..
             } => {
                 let arg = with_value(arg.long(self.name), name, read);
+                // The check of the value says what is wrong with it. Not for arguments, which
+                // would take `-4` for a number where it is an option.
+                let arg = arg.allow_negative_numbers(true);
                 if repeats {
                     arg.action(ArgAction::Append).value_delimiter(',')
                 } else {
@@ -174,6 +194,11 @@ impl<T: Default + 'static> Row<T> {
                 // Each value is right by itself. Whether all agree is checked after the last.
                 let _ = read(target, &texts.join(","));
             }
+            Kind::File(_, set) => {
+                if let Some(path) = matches.get_one::<PathBuf>(self.name) {
+                    set(target, path.clone());
+                }
+            }
         }
     }
 }
@@ -181,9 +206,7 @@ impl<T: Default + 'static> Row<T> {
 /// The value is read once to check it, so that clap's message names the option.
 fn with_value<T: Default + 'static>(arg: Arg, name: &'static str, read: Read<T>) -> Arg {
     let check = move |text: &str| read(&mut T::default(), text).map(|()| text.to_owned());
-    arg.value_name(name)
-        .value_parser(check)
-        .allow_negative_numbers(true)
+    arg.value_name(name).value_parser(check)
 }
 
 /// Adds the options of `rows` to `command`.
@@ -211,15 +234,24 @@ pub fn read_as<V: FromStr<Err: Display>>(text: &str) -> Result<V, String> {
     text.parse().map_err(|e: V::Err| e.to_string())
 }
 
-/// A number in a range.
+/// A whole number in a range.
 pub fn number_in<N>(text: &str, range: RangeInclusive<N>) -> Result<N, String>
 where
-    N: FromStr<Err: Display> + PartialOrd + Display + Debug,
+    N: TryFrom<i128> + PartialOrd + Debug,
 {
-    let number = read_as(text)?;
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("{number} is not in {range:?}"))
-    }
+    let number = N::try_from(whole(text)?).ok();
+    let number = number.filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("{text} is not in {range:?}"))
+}
+
+/// A whole number, whose range is checked elsewhere.
+pub fn number<N: TryFrom<i128>>(text: &str) -> Result<N, String> {
+    let number = whole(text)?;
+    let why = if number < 0 { "negative" } else { "too large" };
+    N::try_from(number).map_err(|_| format!("it is {why}"))
+}
+
+/// Larger than all numbers of options, so that one too many for them is told from no number.
+fn whole(text: &str) -> Result<i128, String> {
+    text.parse().map_err(|_| "it is not a whole number".into())
 }

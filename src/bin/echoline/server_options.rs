@@ -5,7 +5,7 @@ use std::time::Duration;
 use echoline::{Config, HostPort};
 use log::LevelFilter;
 
-use crate::rows::{Row, read_as};
+use crate::rows::{Row, number, read_as};
 
 /// What the options of the server say.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub const ROWS: &[R] = &[
     R::value("prefix", "TEXT", "Put this text before each echoed line",
         |s, text| s.set(|c| read_as::<String>(text).map(|text| c.prefix = text.into()))),
     R::value("max-line", "BYTES", "Longest line, newline included",
-        |s, text| s.set(|c| read_as(text).map(|value| c.max_line = value)))
+        |s, text| s.set(|c| number(text).map(|value| c.max_line = value)))
         .default(|s| s.config.max_line.to_string()),
     R::value("max-connections", "N", "Most open connections; 0: as many as file descriptors allow",
         |s, text| s.set(|c| unless_zero(text).map(|value| c.max_connections = value)))
@@ -60,7 +60,7 @@ pub const ROWS: &[R] = &[
         |s, text| s.set(|c| timeout(text).map(|time| c.drain_timeout = time.unwrap_or_default())))
         .default(|s| seconds(Some(s.config.drain_timeout))),
     R::value("busy-poll", "MICROS", "Poll this long after an event before sleeping",
-        |s, text| s.set(|c| read_as::<u32>(text).map(|n| c.busy_poll = Duration::from_micros(n.into()))))
+        |s, text| s.set(|c| number(text).map(|n| c.busy_poll = Duration::from_micros(n))))
         .default(|s| s.config.busy_poll.as_micros().to_string()),
     R::switch("no-log-empty", "Do not log connections that never send a byte",
         |s| s.config.log_empty = false),
@@ -106,11 +106,11 @@ fn addresses(text: &str) -> Result<Vec<HostPort>, String> {
 }
 
 fn unless_zero(text: &str) -> Result<Option<usize>, String> {
-    read_as(text).map(|n| (n > 0).then_some(n))
+    number(text).map(|n| (n > 0).then_some(n))
 }
 
 fn timeout(text: &str) -> Result<Option<Duration>, String> {
-    let seconds = read_as(text)?;
+    let seconds = number(text)?;
     Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
 }
 

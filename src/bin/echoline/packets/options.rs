@@ -30,8 +30,8 @@ type R = Row<Options>;
 
 #[rustfmt::skip]
 pub const ROWS: &[R] = &[
-    R::argument("file", "FILE", "Capture in pcap or pcapng format; - is standard input",
-        |o, text| { o.file = text.into(); Ok(()) }),
+    R::file("file", "FILE", "Capture in pcap or pcapng format; - is standard input",
+        |o, path| o.file = path),
     R::value("port", "PORT", "The server's port, where the capture does not tell; other ports are left out",
         |o, text| number_in(text, 0..=u16::MAX).map(|n| o.analysis.port = Some(n))),
     R::value("expect-packets", "N", "Fail if an echo takes more or fewer data packets",

@@ -9,7 +9,7 @@ use echoline::HostPort;
 use echoline::client;
 
 use crate::environment;
-use crate::rows::{self, Row, number_in, read_as};
+use crate::rows::{self, Row, number, number_in, read_as};
 
 pub const ABOUT: &str = "Check a line echo: send lines, compare echoes, count packets";
 
@@ -98,7 +98,7 @@ pub const ROWS: &[R] = &[
         |o, text| number_in(text, 1..=1_000_000).map(|n| o.connections = n))
         .default(|o| o.connections.to_string()),
     R::value("expect-packets", "N", "Fail if an echo takes more or fewer data packets",
-        |o, text| read_as(text).map(|n| o.expect_packets = Some(n))),
+        |o, text| number(text).map(|n| o.expect_packets = Some(n))),
     R::value("prefix", "TEXT", "Expect this text before each echoed line",
         |o, text| read_as(text).map(|text| o.prefix = text))
         .default(|o| o.prefix.clone()),
