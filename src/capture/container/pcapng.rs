@@ -206,7 +206,7 @@ impl Pcapng {
                 3 => {
                     notes.end = notes
                         .end
-                        .max(value.ticks(0).map(|ticks| interface.time(ticks)))
+                        .max(value.ticks(0).map(|ticks| interface.time(ticks)));
                 }
                 5 | 7 => notes.dropped = notes.dropped.saturating_add(value.u64(0).unwrap_or(0)),
                 _ => {}
