@@ -11,6 +11,7 @@ use crate::support::clients::{
 };
 use crate::support::daemon::Daemon;
 use crate::support::deadline::wait_until;
+use crate::support::sockets::{wait_until_arrived, wait_until_reset};
 
 #[test]
 fn a_client_that_closes_is_closed_and_logged() {
@@ -141,7 +142,9 @@ fn lines_that_arrive_together_with_a_reset_are_counted_and_checked() {
     daemon.signal(Signal::STOP);
     client.write_all(b"hello\nworld\n").unwrap();
     client.write_all(&[b'x'; 200]).unwrap();
+    wait_until_arrived([&client], 212);
     reset(client);
+    wait_until_reset(local);
     daemon.signal(Signal::CONT);
     let record = daemon.closing_record(local);
     assert!(

@@ -98,13 +98,13 @@ fn reset_handshakes() -> usize {
 }
 
 #[test]
-#[ignore = "needs haproxy, unshare and ip"]
+#[ignore = "needs haproxy, ip, unshare(1) and user namespaces"]
 fn send_proxy_names_the_clients() {
     in_private_network(|| assert_clients_are_named("send-proxy"));
 }
 
 #[test]
-#[ignore = "needs haproxy, unshare and ip"]
+#[ignore = "needs haproxy, ip, unshare(1) and user namespaces"]
 fn send_proxy_v2_names_the_clients() {
     in_private_network(|| {
         assert_clients_are_named("send-proxy-v2");
@@ -114,7 +114,7 @@ fn send_proxy_v2_names_the_clients() {
 }
 
 #[test]
-#[ignore = "needs haproxy, unshare and ip"]
+#[ignore = "needs haproxy, ip, unshare(1) and user namespaces"]
 fn health_checks_are_no_fault() {
     in_private_network(|| {
         // Without a header, HAProxy holds back the last ACK of the handshake and resets.

@@ -1,7 +1,6 @@
 //! Keepalive probes: when the first one is sent, what they add, and when a vanished peer
 //! ends with them.
 
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,23 +13,20 @@ use crate::support::link::Family::V4;
 use crate::support::link::Host::{Client, Server};
 use crate::support::link::{Link, start_daemon};
 use crate::support::namespace::in_private_network;
+use crate::support::sockets::{ESTABLISHED, tcp_sockets};
 
 /// The warning that nothing will find a quiet peer that has vanished.
 const WARNING: &str = " WARN  [echoline] without keepalive and an idle timeout, a quiet peer that vanishes stays for ever";
 
-/// The timer of the server's one established socket in `/proc/net/tcp`, and the seconds
-/// that are left of it: 0 none, 2 keepalive (proc(5), `get_tcp4_sock` in
-/// `net/ipv4/tcp_ipv4.c`).
+/// The timer of the server's one established socket, and the seconds that are left of it:
+/// 0 none, 2 keepalive.
 fn timer(daemon: &Daemon) -> (u64, u64) {
     const HZ: u64 = 100; // USER_HZ
-    let port = format!(":{:04X}", daemon.addr.port());
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let fields = table.lines().map(|line| line.split_whitespace().collect());
-    let mut sockets = fields.filter(|f: &Vec<_>| f[1].ends_with(&port) && f[3] == "01");
-    let socket = sockets.next().expect("a connection");
-    let (kind, left) = socket[5].split_once(':').unwrap();
-    let hex = |text| u64::from_str_radix(text, 16).unwrap();
-    (hex(kind), hex(left) / HZ)
+    let port = daemon.addr.port();
+    let mut sockets = tcp_sockets().into_iter();
+    let socket = sockets.find(|s| s.local_port == port && s.state == ESTABLISHED);
+    let (kind, ticks) = socket.expect("a connection").timer;
+    (kind, ticks / HZ)
 }
 
 /// The idle time before the first probe, as the kernel's timer has it; 0 without probes.

@@ -1,7 +1,7 @@
 //! `echoline ping` against other servers: measures the table of `docs/ping.md` again.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Child, Command, Stdio};
 
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use crate::support::daemon::{BINARY, Daemon};
-use crate::support::deadline::wait_until;
+use crate::support::port::ReservedPort;
 
 const PING_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ping.md");
 const TWO_WRITES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour/two-writes.py");
@@ -31,24 +31,18 @@ struct OtherServer {
 impl OtherServer {
     /// Starts the server that `command` makes for a port, and waits until it listens.
     fn start(command: impl FnOnce(u16) -> Command) -> OtherServer {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = free.local_addr().unwrap();
-        drop(free);
-        let mut command = command(addr.port());
-        let child = command
+        let port = ReservedPort::new();
+        let mut command = command(port.addr.port());
+        let mut child = command
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        let mut server = OtherServer { child, addr };
-        wait_until("the server to listen", || {
-            let status = server.child.try_wait().unwrap();
-            assert_eq!(status, None, "{command:?} has ended");
-            is_listening(addr.port())
-        });
-        server
+        port.wait_for_listener(&mut child);
+        let addr = port.addr;
+        OtherServer { child, addr }
     }
 }
 
@@ -59,17 +53,6 @@ impl Drop for OtherServer {
         }
         let _ = self.child.wait();
     }
-}
-
-/// Whether a socket of 127.0.0.1 is in state `LISTEN` (0A in `/proc/net/tcp`). A connect
-/// would show it too, but be a connection of the server.
-fn is_listening(port: u16) -> bool {
-    let local = format!("0100007F:{port:04X}");
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    table.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        fields.next() == Some(&local) && fields.nth(1) == Some("0A")
-    })
 }
 
 /// Runs `echoline ping`; returns its exit status and the objects that it printed.

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::clients::{echo, read_exactly, read_to_end, reset, send_and_read_to_end};
 use crate::support::daemon::Daemon;
+use crate::support::sockets::wait_until_arrived;
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n";
 const NAMED: &str = "192.0.2.1:56324";
@@ -462,7 +463,9 @@ fn a_shutdown_closes_what_awaits_a_header_and_echoes_what_is_behind_one() {
     wait_for_loop_run(&daemon);
     daemon.wait_for_record("closed by peer");
     daemon.signal(Signal::STOP);
-    send(&complete, &[V1, b"one\ntwo\n"].concat());
+    let bytes = [V1, b"one\ntwo\n"].concat();
+    send(&complete, &bytes);
+    wait_until_arrived([&complete], bytes.len());
     daemon.signal(Signal::TERM);
     daemon.signal(Signal::CONT);
     assert_eq!(read_to_end(&silent), b"");

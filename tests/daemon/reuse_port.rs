@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,13 +13,8 @@ use rustix::process::Signal;
 use crate::support::clients::{connect, echo, read_to_end};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::namespace::in_private_network;
+use crate::support::port::ReservedPort;
 use crate::support::sessions::sessions_until;
-
-/// A port that was free, on 127.0.0.1.
-fn free_addr() -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap()
-}
 
 fn start(listen: &str) -> Daemon {
     Daemon::spawn(Command::new(BINARY).args(["--listen", listen, "--reuse-port"]))
@@ -52,14 +47,16 @@ fn connect_until_all_accepted(addr: SocketAddr, daemons: &[&Daemon]) -> Vec<TcpS
 
 #[test]
 fn two_processes_share_a_port_and_both_get_connections() {
-    let addr = free_addr();
+    let port = ReservedPort::new();
+    let addr = port.addr;
     let daemons = [start(&addr.to_string()), start(&addr.to_string())];
     connect_until_all_accepted(addr, &[&daemons[0], &daemons[1]]);
 }
 
 #[test]
 fn two_processes_share_both_addresses_of_localhost() {
-    let listen = format!("localhost:{}", free_addr().port());
+    let port = ReservedPort::new();
+    let listen = format!("localhost:{}", port.addr.port());
     let daemons = [start(&listen), start(&listen)];
     for ip in ["127.0.0.1", "[::1]"] {
         let addrs = daemons.each_ref().map(|daemon| daemon.listen_addr(ip));
@@ -72,7 +69,8 @@ fn two_processes_share_both_addresses_of_localhost() {
 fn a_port_is_shared_only_if_both_processes_have_the_option() {
     let in_use =
         |addr: &str| format!("cannot listen on {addr}: Address already in use (os error 98)");
-    let sharing = start(&free_addr().to_string());
+    let port = ReservedPort::new();
+    let sharing = start(&port.addr.to_string());
     let addr = sharing.addr.to_string();
     assert_fails(&output(&["--listen", &addr]), 1, &in_use(&addr));
     let alone = Daemon::start();
@@ -90,10 +88,13 @@ fn a_port_that_the_kernel_chooses_is_not_shared() {
 
 #[test]
 fn a_process_that_stops_drains_and_leaves_the_other_serving() {
-    let addr = free_addr();
+    let port = ReservedPort::new();
+    let addr = port.addr;
     let (mut first, second) = (start(&addr.to_string()), start(&addr.to_string()));
     let clients = connect_until_all_accepted(addr, &[&first, &second]);
     first.signal(Signal::TERM);
+    // Then the log has all connections that it will have.
+    first.wait_for_record("SIGTERM: stopping");
     let accepted_by_first = |client: &&TcpStream| {
         let local = client.local_addr().unwrap();
         let connected = format!("{local} connected");

@@ -14,6 +14,7 @@ use crate::support::clients::{connect, echo, read_to_end};
 use crate::support::daemon::Daemon;
 use crate::support::deadline::wait_until;
 use crate::support::process::{raise_fd_limit, send_signal};
+use crate::support::sockets::wait_until_arrived;
 
 #[test]
 fn the_drain_timeout_closes_a_client_that_stays() {
@@ -39,6 +40,7 @@ fn every_complete_line_that_arrived_before_the_signal_is_echoed() {
     for mut client in accepted.iter().chain(&in_backlog) {
         client.write_all(b"one\ntwo\nincompl").unwrap();
     }
+    wait_until_arrived(accepted.iter().chain(&in_backlog), 15);
     daemon.signal(Signal::TERM);
     daemon.signal(Signal::CONT);
     for client in accepted.iter().chain(&in_backlog) {
@@ -63,6 +65,7 @@ fn the_backlogs_of_all_listeners_are_accepted() {
     for mut client in &clients {
         client.write_all(b"hello\n").unwrap();
     }
+    wait_until_arrived(&clients, 6);
     daemon.signal(Signal::TERM);
     daemon.signal(Signal::CONT);
     for client in clients {

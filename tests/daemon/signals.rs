@@ -16,7 +16,10 @@ fn sigint_sigterm_and_sighup_stop_cleanly_with_totals() {
         (Signal::TERM, "SIGTERM"),
         (Signal::HUP, "SIGHUP"),
     ] {
-        let mut daemon = Daemon::start_with(&["--drain-timeout", "1000"]);
+        // SIGHUP is ignored where the tests run under nohup.
+        let mut command = Command::new("env");
+        command.args(["--default-signal", BINARY, "-l", "127.0.0.1:0"]);
+        let mut daemon = Daemon::spawn(command.args(["--drain-timeout", "1000"]));
         let client = daemon.connect();
         echo(&client, b"hello\n");
         daemon.signal(signal);
@@ -101,8 +104,13 @@ fn sighup_stays_ignored_under_nohup() {
 fn signals_that_the_parent_has_blocked_work() {
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::HUP, "SIGHUP")] {
         let mut command = Command::new("env");
-        let mut daemon =
-            Daemon::spawn(command.args(["--block-signal", BINARY, "-l", "127.0.0.1:0"]));
+        let mut daemon = Daemon::spawn(command.args([
+            "--default-signal",
+            "--block-signal",
+            BINARY,
+            "-l",
+            "127.0.0.1:0",
+        ]));
         daemon.signal(Signal::USR1);
         daemon.wait_for_record("totals: 0 connections");
         daemon.signal(signal);

@@ -12,6 +12,7 @@ use crate::support::clients::{
 };
 use crate::support::daemon::Daemon;
 use crate::support::process::raise_fd_limit;
+use crate::support::sockets::wait_until_arrived;
 
 /// Expects the server's FIN, closes, and expects `reason` in the closing record.
 fn assert_closed_by(daemon: &Daemon, client: TcpStream, reason: &str) {
@@ -91,6 +92,7 @@ fn unread_input_counts_as_activity() {
     for mut client in &clients {
         client.write_all(b"in time\n").unwrap();
     }
+    wait_until_arrived(&clients, 8);
     thread::sleep(Duration::from_millis(2500));
     daemon.signal(Signal::CONT);
     for client in &clients {

@@ -166,7 +166,7 @@ fn status_field(pid: &str, name: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh, buildah, runc and root"]
+#[ignore = "needs deploy/build.sh image, buildah, runc and root"]
 fn the_server_runs_as_pid_1_without_root_and_without_capabilities() {
     let container = Container::start("pid-1", &[]);
     let pid = container.pid();
@@ -185,7 +185,7 @@ fn the_server_runs_as_pid_1_without_root_and_without_capabilities() {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh, buildah, runc, nsenter (util-linux), nc and root"]
+#[ignore = "needs deploy/build.sh image, buildah, runc, nsenter (util-linux), nc and root"]
 fn clients_outside_get_their_echoes_and_the_health_check_is_well() {
     let container = Container::start("echo", &[]);
     let pid = container.pid();
@@ -200,7 +200,7 @@ fn clients_outside_get_their_echoes_and_the_health_check_is_well() {
 
 /// The check reads the variables that the server reads. Without metrics it sends a line.
 #[test]
-#[ignore = "needs deploy/build.sh, buildah, runc and root"]
+#[ignore = "needs deploy/build.sh image, buildah, runc and root"]
 fn the_health_check_follows_the_variables() {
     let variables = [
         ("ECHOLINE_LISTEN", "0.0.0.0:4000"),
@@ -225,7 +225,7 @@ fn the_health_check_follows_the_variables() {
 
 /// A quiet client has the only place.
 #[test]
-#[ignore = "needs deploy/build.sh, buildah, runc, nsenter (util-linux), nc and root"]
+#[ignore = "needs deploy/build.sh image, buildah, runc, nsenter (util-linux), nc and root"]
 fn liveness_does_not_depend_on_a_free_place() {
     let limit = [("ECHOLINE_MAX_CONNECTIONS", "1")];
     let container = Container::start_with("health-full", &[], &limit);
@@ -248,7 +248,7 @@ fn liveness_does_not_depend_on_a_free_place() {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh, buildah, runc, nsenter (util-linux), nc and root"]
+#[ignore = "needs deploy/build.sh image, buildah, runc, nsenter (util-linux), nc and root"]
 fn sigterm_drains_and_ends_with_status_0() {
     let mut container = Container::start("stop", &["-v"]);
     let mut client = Command::new("nsenter")

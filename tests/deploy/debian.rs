@@ -49,7 +49,7 @@ fn files(root: &Path) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh and lintian"]
+#[ignore = "needs deploy/build.sh deb and lintian"]
 fn lintian_has_no_error() {
     let tags = run(Command::new("lintian")
         .args(["--fail-on", "error", "--allow-root"])
@@ -58,7 +58,7 @@ fn lintian_has_no_error() {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh, dpkg and root"]
+#[ignore = "needs deploy/build.sh deb, dpkg and root"]
 fn the_package_installs_its_files_enables_its_service_and_leaves_nothing_when_purged() {
     let root = install("debian");
     let installed = files(&root);
@@ -91,7 +91,7 @@ fn the_package_installs_its_files_enables_its_service_and_leaves_nothing_when_pu
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh, dpkg and root"]
+#[ignore = "needs deploy/build.sh deb, dpkg and root"]
 fn every_link_of_the_documents_leads_to_a_file_of_the_package() {
     let root = install("debian-documents");
     assert_links_lead_to_files(&root.join("usr/share/doc/echoline"));
@@ -118,7 +118,7 @@ fn assert_both_are_active(systemd: &Systemd) {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh, dpkg, deb-systemd-helper, systemd, nc, ss and root"]
+#[ignore = "needs deploy/build.sh deb, dpkg, deb-systemd-helper, systemd, nc, ss and root"]
 fn the_package_starts_its_service_which_the_socket_unit_takes_over_as_the_page_says() {
     let systemd = Systemd::boot_with(&[]);
     let mut copy = systemd.command("cat >/run/echoline.deb");

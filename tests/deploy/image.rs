@@ -47,7 +47,7 @@ fn buildah(dir: &Path, args: &[&str]) -> String {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh and buildah"]
+#[ignore = "needs deploy/build.sh image and buildah"]
 fn the_image_is_the_binary_alone_and_at_most_2_5_megabytes() {
     let archive = package(&format!("echoline-{VERSION}-image.tar"));
     let size = fs::metadata(archive).unwrap().len();
@@ -62,7 +62,7 @@ fn the_image_is_the_binary_alone_and_at_most_2_5_megabytes() {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh and buildah"]
+#[ignore = "needs deploy/build.sh image and buildah"]
 fn the_image_has_a_user_an_entry_point_a_port_and_a_health_check() {
     let image = Image::unpack("config");
     let config = &image.config;

@@ -6,20 +6,9 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::repository;
-use crate::run::run;
 use crate::support::clients::{connect, read_to_end};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::deadline::wait_until;
-
-#[test]
-#[ignore = "needs kubernetes-validate (PyPI)"]
-fn the_manifest_conforms_to_the_schema() {
-    let manifest = repository("deploy/kubernetes/echoline.yaml");
-    let output = run(Command::new("kubernetes-validate")
-        .arg("--strict")
-        .arg(manifest));
-    assert_eq!(output.matches("passed").count(), 2, "{output}");
-}
 
 /// The value of a field, of which the manifest has one with this text before it.
 fn field<'a>(manifest: &'a str, before: &str) -> &'a str {

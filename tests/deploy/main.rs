@@ -2,7 +2,6 @@
 //! the programs that use them; and the build for aarch64.
 
 mod aarch64;
-mod completions;
 mod container;
 mod debian;
 mod image;

@@ -20,7 +20,7 @@ fn formatters_have_no_warning_about_the_man_pages() {
 }
 
 #[test]
-#[ignore = "needs mandoc"]
+#[ignore = "needs mandoc and col"]
 fn man_pages_have_the_sections_that_readers_look_for() {
     for page in PAGES {
         let text = shell(

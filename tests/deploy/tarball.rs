@@ -7,7 +7,7 @@ use crate::run::{run, shell};
 use crate::{VERSION, assert_links_lead_to_files, package, scratch};
 
 #[test]
-#[ignore = "needs deploy/build.sh and readelf (binutils)"]
+#[ignore = "needs deploy/build.sh tarball and readelf (binutils)"]
 fn the_tarball_has_a_static_binary_its_documents_and_units() {
     let name = format!("echoline-{VERSION}-x86_64-linux");
     let tarball = package(&format!("{name}.tar.gz"));
@@ -40,7 +40,7 @@ fn the_tarball_has_a_static_binary_its_documents_and_units() {
 }
 
 #[test]
-#[ignore = "needs deploy/build.sh"]
+#[ignore = "needs deploy/build.sh tarball"]
 fn the_tarball_does_not_depend_on_the_user_or_the_time_of_the_build() {
     let tarball = package(&format!("echoline-{VERSION}-x86_64-linux.tar.gz"));
     let list = shell(

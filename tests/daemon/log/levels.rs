@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 
 use crate::support::clients::{connect, echo, read_to_end, send_and_read_to_end};
-use crate::support::daemon::{BINARY, Daemon, spawn_on_free_port};
+use crate::support::daemon::{BINARY, Daemon, spawn_on_reserved_port};
 use crate::support::process::send_signal;
 
 /// What a daemon that has exited wrote to stdout, which is a pipe.
@@ -19,10 +19,10 @@ fn stdout_of(child: &mut Child) -> String {
     log
 }
 
-/// Kills the daemon; returns what it wrote to stdout, which is a pipe.
-fn kill_and_read_log(mut child: Child) -> String {
-    child.kill().unwrap();
-    child.wait().unwrap();
+/// Stops the daemon; returns what it wrote to stdout, which is a pipe.
+fn stop_and_read_log(mut child: Child) -> String {
+    send_signal(child.id(), Signal::TERM);
+    assert!(child.wait().unwrap().success());
     stdout_of(&mut child)
 }
 
@@ -49,11 +49,11 @@ fn quiet_logs_warnings_only() {
     command
         .args(["-q", "--max-line", "5"])
         .stdout(Stdio::piped());
-    let (child, addr) = spawn_on_free_port(command.env_remove("RUST_LOG"));
+    let (child, addr) = spawn_on_reserved_port(command.env_remove("RUST_LOG"));
     let mut client = connect(addr);
     client.write_all(b"too long\n").unwrap();
     assert_eq!(read_to_end(&client), b"");
-    let log = kill_and_read_log(child);
+    let log = stop_and_read_log(child);
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains(" WARN  [echoline] 127.0.0.1:"), "{log}");
 }
@@ -65,9 +65,9 @@ fn rust_log_overrides_the_level() {
         .arg("-vv")
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped());
-    let (child, addr) = spawn_on_free_port(&mut command);
+    let (child, addr) = spawn_on_reserved_port(&mut command);
     send_and_read_to_end(&connect(addr), b"hello\n");
-    assert_eq!(kill_and_read_log(child), "");
+    assert_eq!(stop_and_read_log(child), "");
 }
 
 /// Runs a daemon with `RUST_LOG` for one line; returns its log.
@@ -135,7 +135,7 @@ fn sigusr1_logs_totals_at_every_level_and_the_exit_does_not() {
             .args(["-q"])
             .env("RUST_LOG", level)
             .stdout(Stdio::piped());
-        let (mut child, addr) = spawn_on_free_port(&mut command);
+        let (mut child, addr) = spawn_on_reserved_port(&mut command);
         echo(&connect(addr), b"hello\n");
         send_signal(child.id(), Signal::USR1);
         send_signal(child.id(), Signal::TERM);

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use crate::support::clients::{echo, send_and_read_to_end};
-use crate::support::daemon::{BINARY, Daemon, spawn_on_free_port};
+use crate::support::daemon::{BINARY, Daemon, spawn_on_reserved_port};
 use crate::support::deadline::{DEADLINE, wait_until};
 
 /// The text of a record after its timestamp. Asserts the form of the timestamp.
@@ -95,7 +95,7 @@ fn records_for_the_journal_have_a_priority_and_no_timestamp() {
         .env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()))
         .env_remove("RUST_LOG")
         .stdout(stdout);
-    let (mut child, addr) = spawn_on_free_port(&mut command);
+    let (mut child, addr) = spawn_on_reserved_port(&mut command);
     drop(command);
     // It listens, and takes connections, before it writes the record.
     reader.set_read_timeout(Some(DEADLINE)).unwrap();

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use rustix::termios::{Action, tcflow};
 
 use crate::support::clients::{connect, echo, read_to_end};
-use crate::support::daemon::{BINARY, Daemon, spawn_on_free_port};
+use crate::support::daemon::{BINARY, Daemon, spawn_on_reserved_port};
 use crate::support::deadline::wait_for;
 use crate::support::process::send_signal;
 use crate::support::strace::inject_error;
@@ -22,7 +22,7 @@ use crate::support::terminal::open_terminal;
 fn start_with_stdout(stdout: impl Into<Stdio>) -> (Child, SocketAddr) {
     let mut command = Command::new(BINARY);
     command.arg("-v").env_remove("RUST_LOG");
-    spawn_on_free_port(command.stdout(stdout).stderr(Stdio::piped()))
+    spawn_on_reserved_port(command.stdout(stdout).stderr(Stdio::piped()))
 }
 
 /// Has 2,000 lines and 100 sessions logged, more than a pipe holds.
@@ -144,7 +144,7 @@ fn a_full_stderr_does_not_delay_the_exit() {
         .args(["--drain-timeout", "1000"])
         .stdout(stdout)
         .stderr(stderr);
-    let (mut child, addr) = spawn_on_free_port(&mut command);
+    let (mut child, addr) = spawn_on_reserved_port(&mut command);
     let client = connect(addr);
     echo(&client, b"hello\n");
     rustix::io::ioctl_fionbio(&writer, true).unwrap();

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use crate::support::clients::{connect, echo, read_to_end};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::deadline::{wait_for, wait_until};
+use crate::support::port::ReservedPort;
 use crate::support::strace::count_calls;
 
 const GET: &str = "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -171,15 +172,16 @@ fn accept_pauses_and_lost_records_are_counted() {
     wait_for_value(addr, "accept_pauses_total", "1");
 
     let mut command = Command::new(BINARY);
-    let free = free_addr();
-    let args = ["-l", "127.0.0.1:0", "--metrics", &free.to_string()];
+    let free = ReservedPort::new();
+    let addr = free.addr;
+    let args = ["-l", "127.0.0.1:0", "--metrics", &addr.to_string()];
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let mut child = Killed(command.args(args).stdout(full).spawn().unwrap());
-    wait_until("the metrics", || TcpStream::connect(free).is_ok());
+    free.wait_for_listener(&mut child.0);
     // Until the loop runs the answer is 503.
-    wait_until("the loop to run", || request(free, GET).contains(" 200 OK"));
+    wait_until("the loop to run", || request(addr, GET).contains(" 200 OK"));
     // Those of the listener and of the metrics.
-    wait_for_value(free, "log_records_lost_total", "2");
+    wait_for_value(addr, "log_records_lost_total", "2");
     assert!(child.0.try_wait().unwrap().is_none());
 }
 
@@ -310,9 +312,4 @@ impl Drop for Killed {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_addr() -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap()
 }

@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Killed, free_addr, request, scrape, start};
+use super::{Killed, request, scrape, start};
 use crate::support::clients::echo;
 use crate::support::deadline::wait_until;
 use crate::support::namespace::in_private_network;
+use crate::support::port::ReservedPort;
 
 #[test]
 #[ignore = "needs promtool (Debian's prometheus)"]
@@ -83,7 +84,8 @@ impl Prometheus {
              static_configs: [{{targets: ['{target}']}}]}}]\n"
         );
         fs::write(&config, text).unwrap();
-        let addr = free_addr();
+        let port = ReservedPort::new();
+        let addr = port.addr;
         let process = Command::new("prometheus")
             .arg(format!("--config.file={config}"))
             .arg(format!("--storage.tsdb.path={dir}/data"))
@@ -91,8 +93,8 @@ impl Prometheus {
             .stderr(Stdio::null())
             .spawn()
             .expect("prometheus is installed");
-        let process = Killed(process);
-        wait_until("Prometheus", || TcpStream::connect(addr).is_ok());
+        let mut process = Killed(process);
+        port.wait_for_listener(&mut process.0);
         Prometheus { process, dir, addr }
     }
 

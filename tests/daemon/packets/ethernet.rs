@@ -10,12 +10,13 @@ use super::PACKET_PER_LINE;
 use super::scenarios::{self, Scenario};
 use super::tcp_info::{close_and_compare, counts, run_on};
 use crate::support::clients::{line_of, read_exactly, send_and_read_to_end};
-use crate::support::daemon::{Daemon, receive_queue};
+use crate::support::daemon::Daemon;
 use crate::support::deadline::wait_until;
 use crate::support::link::Family::{self, V4, V6};
 use crate::support::link::Host::{Client, Server};
 use crate::support::link::{Link, start_daemon};
 use crate::support::namespace::in_private_network;
+use crate::support::sockets::receive_queue;
 
 const SCENARIOS: &[Scenario] = &[
     scenarios::ONE_LINE,

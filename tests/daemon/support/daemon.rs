@@ -1,24 +1,29 @@
 //! The real binary as a child process, with its log.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::fs::File;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Signal;
 
 use super::clients::{connect, echo};
 use super::deadline::{wait_for, wait_until};
+use super::port::ReservedPort;
 use super::process::{self, raise_fd_limit, send_signal, without_inherited_settings};
+use super::sockets::{CLOSE_WAIT, ESTABLISHED, tcp_sockets};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_echoline");
 
 /// A running daemon. It is killed on drop.
 pub struct Daemon {
     child: Child,
-    log: Arc<Mutex<Vec<String>>>,
+    /// Its stdout: a file, which is never full, so that no record is lost, and which has a
+    /// record as soon as it is written.
+    log: File,
     pub addr: SocketAddr,
 }
 
@@ -49,11 +54,11 @@ impl Daemon {
     pub fn spawn_keeping_stdin(command: &mut Command) -> Daemon {
         // Enough for all the tests that run at the same time.
         raise_fd_limit(4096);
-        let mut child = without_inherited_settings(command)
-            .stdout(Stdio::piped())
+        let log = File::from(memfd_create("log", MemfdFlags::CLOEXEC).unwrap());
+        let child = without_inherited_settings(command)
+            .stdout(log.try_clone().unwrap())
             .spawn()
             .expect("the daemon starts");
-        let log = collect_lines(child.stdout.take().unwrap());
         let addr = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut daemon = Daemon { child, log, addr };
         daemon.addr = daemon.listen_addr("");
@@ -71,8 +76,15 @@ impl Daemon {
         self.child.id()
     }
 
+    /// The records so far.
     pub fn log(&self) -> Vec<String> {
-        self.log.lock().unwrap().clone()
+        let len = usize::try_from(self.log.metadata().unwrap().len()).unwrap();
+        let mut text = vec![0; len];
+        self.log.read_exact_at(&mut text, 0).unwrap();
+        let text = String::from_utf8_lossy(&text);
+        let whole = text.split_inclusive('\n');
+        let records = whole.filter_map(|line| line.strip_suffix('\n'));
+        records.map(str::to_owned).collect()
     }
 
     /// Waits for a record that contains `part`; returns the first.
@@ -172,20 +184,18 @@ impl Daemon {
 
     /// Sockets of the server's port in state `CLOSE_WAIT`.
     pub fn close_wait_sockets(&self) -> usize {
-        self.sockets_in_state("08")
+        self.sockets_in_state(CLOSE_WAIT)
     }
 
     /// Sockets of the server's port in state `ESTABLISHED`, accepted or not.
     pub fn established_sockets(&self) -> usize {
-        self.sockets_in_state("01")
+        self.sockets_in_state(ESTABLISHED)
     }
 
-    /// Sockets of the server's port by their state in `/proc/net/tcp`
-    /// (`include/net/tcp_states.h`).
-    fn sockets_in_state(&self, state: &str) -> usize {
-        let port = format!(":{:04X}", self.addr.port());
-        let is_wanted = |fields: &&Vec<String>| fields[1].ends_with(&port) && fields[3] == state;
-        sockets().iter().filter(is_wanted).count()
+    fn sockets_in_state(&self, state: u64) -> usize {
+        let sockets = tcp_sockets().into_iter();
+        let own = sockets.filter(|socket| socket.local_port == self.addr.port());
+        own.filter(|socket| socket.state == state).count()
     }
 
     /// Waits until the daemon has `fds` descriptors, as before the connections, and
@@ -206,47 +216,14 @@ impl Drop for Daemon {
     }
 }
 
-/// Bytes that the server has not read from the client with the address `client`.
-pub fn receive_queue(client: SocketAddr) -> usize {
-    let port = format!(":{:04X}", client.port());
-    let sockets = sockets();
-    let socket = sockets.iter().find(|fields| fields[2].ends_with(&port));
-    let queues = &socket.expect("a connection")[4];
-    usize::from_str_radix(queues.split_once(':').unwrap().1, 16).unwrap()
-}
-
-/// The fields of the lines in `/proc/net/tcp`.
-fn sockets() -> Vec<Vec<String>> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-    let tables = tables.map(|table| fs::read_to_string(table).unwrap_or_default());
-    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
-    lines
-        .map(|line| line.split_whitespace().map(String::from).collect())
-        .collect()
-}
-
-/// The lines of `stdout`, collected by a thread.
-fn collect_lines(stdout: ChildStdout) -> Arc<Mutex<Vec<String>>> {
-    let collected = Arc::new(Mutex::new(Vec::new()));
-    let lines = Arc::clone(&collected);
-    thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            lines.lock().unwrap().push(line);
-        }
-    });
-    collected
-}
-
-/// Runs `command`, which starts the daemon, on a port that was free. For tests in which
-/// the log cannot be read for the address.
-pub fn spawn_on_free_port(command: &mut Command) -> (Child, SocketAddr) {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = free.local_addr().unwrap();
-    drop(free);
-    let child = without_inherited_settings(command)
-        .args(["--listen", &addr.to_string()])
+/// Runs `command`, which starts the daemon, on a port that only the daemon can have. For
+/// tests in which the log cannot be read for the address.
+pub fn spawn_on_reserved_port(command: &mut Command) -> (Child, SocketAddr) {
+    let port = ReservedPort::new();
+    let mut child = without_inherited_settings(command)
+        .args(["--listen", &port.addr.to_string()])
         .spawn()
         .unwrap();
-    wait_until("the daemon to listen", || TcpStream::connect(addr).is_ok());
-    (child, addr)
+    port.wait_for_listener(&mut child);
+    (child, port.addr)
 }

@@ -15,6 +15,7 @@ use socket2::{Domain, Socket, Type};
 use crate::metrics::{metrics_addr, scrape};
 use crate::support::clients::{connect, echo, read_exactly, read_to_end};
 use crate::support::daemon::{BINARY, Daemon};
+use crate::support::sockets::wait_until_arrived;
 use crate::support::strace::count_calls;
 
 /// Runs the daemon with `socket` as descriptor 3. The shell's process ID becomes the
@@ -92,6 +93,7 @@ fn a_shutdown_leaves_the_backlog_to_the_next_process() {
     daemon.signal(Signal::STOP);
     let second = connect(socket.local_addr().unwrap());
     (&second).write_all(b"waiting\n").unwrap();
+    wait_until_arrived([&second], 8);
     daemon.signal(Signal::TERM);
     daemon.signal(Signal::CONT);
     assert_eq!(read_to_end(&first), b"");

@@ -105,8 +105,13 @@ fn a_session_is_told_as_documented() {
 #[test]
 fn sighup_is_logged_and_ignored_also_while_draining() {
     let notify = NotifySocket::new();
-    let mut command = notify.command();
-    let mut daemon = Daemon::spawn(command.args(["--drain-timeout", "1000"]));
+    // SIGHUP is ignored where the tests run under nohup.
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal", BINARY, "--listen", "127.0.0.1:0"])
+        .args(["--drain-timeout", "1000"])
+        .env("NOTIFY_SOCKET", format!("@{}", notify.name));
+    let mut daemon = Daemon::spawn(&mut command);
     let client = daemon.connect();
     for count in 1..=2 {
         daemon.signal(Signal::HUP);
