@@ -28,7 +28,6 @@ use crate::reader::{Reader, Usage};
 
 /// Compares echoline packets with other readers of captures.
 #[derive(Parser)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[command(name = "cargo bench -p benches --bench captures --")]
 struct Options {
     /// For the bench of servers; ignored
