@@ -55,3 +55,20 @@ fn unblock(signals: &[libc::c_int]) -> io::Result<()> {
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
 }
+
+/// Whether this process ignores `signal`. nohup starts programs with SIGHUP ignored
+/// and expects it to stay so (POSIX, nohup).
+pub(crate) fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
+    // SAFETY: `sigaction` has integer and pointer fields only, so zeroed memory is a
+    // valid value. Without a new action, the call only writes the current one.
+    #[allow(unsafe_code)]
+    let (result, current) = unsafe {
+        let mut current: libc::sigaction = mem::zeroed();
+        let result = libc::sigaction(signal, ptr::null(), &raw mut current);
+        (result, current)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(current.sa_sigaction == libc::SIG_IGN)
+}

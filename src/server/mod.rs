@@ -3,8 +3,10 @@
 mod connection;
 mod connections;
 mod control;
+mod descriptors;
 mod drain;
 mod event_loop;
+mod handle;
 mod limits;
 mod listeners;
 mod log_limit;
@@ -31,14 +33,15 @@ use crate::stats::Totals;
 
 use connections::Connections;
 use control::Control;
-use limits::{ConnectionLimits, effective_max_connections};
+use descriptors::effective_max_connections;
+use limits::ConnectionLimits;
 use listeners::Listeners;
 use observer::Observed;
 use timers::{Timeouts, Timers};
 
-pub use control::Handle;
+pub use descriptors::raise_fd_limit;
 pub(crate) use drain::Peers;
-pub use limits::raise_fd_limit;
+pub use handle::Handle;
 pub use observer::Observer;
 
 /// Events taken per run of the loop.
