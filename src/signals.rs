@@ -5,11 +5,11 @@ use std::mem;
 use std::ptr;
 
 use mio::{Interest, Registry, Token};
-use signal_hook_mio::v1_0::Signals as Source;
+use signal_hook_mio::v1_0::Signals as SignalSource;
 
 /// Signals that are reported by events of one token. Their handlers stay until the
 /// process ends.
-pub(crate) struct Signals(Source);
+pub(crate) struct Signals(SignalSource);
 
 impl Signals {
     /// Installs handlers for `signals`, and unblocks these in the calling thread. The
@@ -25,7 +25,7 @@ impl Signals {
         registry: &Registry,
         token: Token,
     ) -> io::Result<Signals> {
-        let mut source = Source::new(signals)?;
+        let mut source = SignalSource::new(signals)?;
         registry.register(&mut source, token, Interest::READABLE)?;
         unblock(signals)?;
         Ok(Signals(source))

@@ -16,7 +16,7 @@ use crate::server::connection::Connection;
 use crate::server::connection::message_log::log_connected;
 use crate::server::connection::reason::{CloseReason, Closed, LocalClose};
 use crate::server::log_limit::LogLimit;
-use crate::server::token::Source;
+use crate::server::token::EventSource;
 use crate::stats::{ConnectionStats, Totals};
 
 /// Bytes allocated at the start for what has an entry per slot. They take no memory
@@ -135,7 +135,7 @@ impl Connections {
         let entry = self.slab.vacant_entry();
         let key = entry.key();
         let stream = connection.socket.stream_mut();
-        registry.register(stream, Source::Connection(key).into(), interests())?;
+        registry.register(stream, EventSource::Connection(key).into(), interests())?;
         entry.insert(connection);
         if self.scheduled.len() <= key {
             self.scheduled.resize(key + 1, false);

@@ -9,13 +9,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::low_level::signal_name;
 
 use crate::server::handle::{Handle, Requests};
-use crate::server::token::Source;
+use crate::server::token::EventSource;
 use crate::signals::{Signals, is_ignored};
 use crate::stats::Totals;
 
 /// What a handle or a signal asks the server to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum ControlRequest {
     /// Shut down, for this cause; the second time, at once.
     Shutdown(&'static str),
     /// Log the totals.
@@ -26,7 +26,7 @@ pub(crate) enum Command {
 
 /// How far a server has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum Phase {
     Running,
     /// New connections are left to other processes, and those that exist are served as
     /// before.
@@ -39,23 +39,23 @@ pub(crate) enum State {
     Aborted(&'static str),
 }
 
-impl State {
+impl Phase {
     /// Whether the loop goes on.
     pub fn is_running(self) -> bool {
-        matches!(self, State::Running | State::Leaving | State::Draining)
+        matches!(self, Phase::Running | Phase::Leaving | Phase::Draining)
     }
 }
 
-/// The sources of commands, and the state that they lead to.
+/// The sources of requests, and the phase that they lead to.
 pub(crate) struct Control {
-    pub state: State,
+    pub phase: Phase,
     requests: Requests,
     signals: Option<Signals>,
     /// A SIGHUP is logged and has no other effect.
     pub ignores_sighup: bool,
-    /// An event of the signals has come since the last commands.
+    /// An event of the signals has come since the last requests.
     signalled: bool,
-    /// An event of the waker or of the signals has come since the last commands.
+    /// An event of the waker or of the signals has come since the last requests.
     notified: bool,
 }
 
@@ -65,8 +65,8 @@ impl Control {
     /// If `registry` does not take a waker.
     pub fn new(registry: &Registry) -> io::Result<Control> {
         Ok(Control {
-            state: State::Running,
-            requests: Requests::new(Waker::new(registry, Source::Waker.into())?),
+            phase: Phase::Running,
+            requests: Requests::new(Waker::new(registry, EventSource::Waker.into())?),
             signals: None,
             ignores_sighup: false,
             signalled: false,
@@ -104,7 +104,7 @@ impl Control {
         if !is_ignored(SIGHUP)? {
             signals.push(SIGHUP);
         }
-        let token = Source::Signals.into();
+        let token = EventSource::Signals.into();
         self.signals = Some(Signals::register(&signals, registry, token)?);
         Ok(())
     }
@@ -117,20 +117,20 @@ impl Control {
         (self.signalled, self.notified) = (true, true);
     }
 
-    /// Whether there may be commands to take.
-    pub fn has_commands(&self) -> bool {
+    /// Whether there may be requests to take.
+    pub fn has_requests(&self) -> bool {
         self.notified
     }
 
-    /// Takes the commands since the last call, each at most once: handles and
+    /// Takes the requests since the last call, each at most once: handles and
     /// signals that come together ask for one shutdown. It comes before the answer, so
     /// that no handle hears of a server that does not stop when the signal is older than
     /// the question.
-    pub fn take_commands(&mut self) -> impl Iterator<Item = Command> + use<> {
+    pub fn take_requests(&mut self) -> impl Iterator<Item = ControlRequest> + use<> {
         self.notified = false;
         let (shuts_down, wants_totals) = self.requests.take();
         let mut shutdown = shuts_down.then_some("shutdown requested");
-        let answer_totals = wants_totals.then_some(Command::AnswerTotals);
+        let answer_totals = wants_totals.then_some(ControlRequest::AnswerTotals);
         let mut log_totals = false;
         let signalled = std::mem::take(&mut self.signalled);
         let signals = self.signals.iter_mut().filter(|_| signalled);
@@ -141,8 +141,8 @@ impl Control {
                 _ => shutdown = shutdown.or(Some(signal_name(signal).unwrap_or("signal"))),
             }
         }
-        let log_totals = log_totals.then_some(Command::LogTotals);
-        let shutdown = shutdown.map(Command::Shutdown);
+        let log_totals = log_totals.then_some(ControlRequest::LogTotals);
+        let shutdown = shutdown.map(ControlRequest::Shutdown);
         [log_totals, shutdown, answer_totals].into_iter().flatten()
     }
 }

@@ -1,4 +1,4 @@
-//! How a server stops: commands, draining, and the end.
+//! How a server stops: requests, draining, and the end.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use log::{info, warn};
 use crate::error::RunError;
 use crate::net::listener::{BACKLOG, migrates_handshakes};
 use crate::server::connection::reason::LocalClose;
-use crate::server::control::{Command, State};
+use crate::server::control::{ControlRequest, Phase};
 use crate::server::event_loop::MAX_ACCEPTS_PER_RUN;
 use crate::server::{Server, TOTALS_TARGET};
 use crate::stats::{Plural, Totals};
@@ -28,15 +28,15 @@ pub(crate) enum Peers {
 
 impl Server {
     #[cold]
-    pub(super) fn apply_commands(&mut self) {
-        for command in self.control.take_commands() {
-            match (command, self.control.state) {
-                (Command::LogTotals, _) => {
+    pub(super) fn apply_requests(&mut self) {
+        for request in self.control.take_requests() {
+            match (request, self.control.phase) {
+                (ControlRequest::LogTotals, _) => {
                     info!(target: TOTALS_TARGET, "totals: {}", self.totals());
                 }
-                (Command::AnswerTotals, _) => self.control.answer(self.totals()),
-                (Command::Shutdown(cause), State::Running) => self.shut_down(cause),
-                (Command::Shutdown(cause), _) => self.control.state = State::Aborted(cause),
+                (ControlRequest::AnswerTotals, _) => self.control.answer(self.totals()),
+                (ControlRequest::Shutdown(cause), Phase::Running) => self.shut_down(cause),
+                (ControlRequest::Shutdown(cause), _) => self.control.phase = Phase::Aborted(cause),
             }
         }
     }
@@ -68,7 +68,7 @@ impl Server {
             warn!("new connections may be reset: {e}");
             return false;
         }
-        self.control.state = State::Leaving;
+        self.control.phase = Phase::Leaving;
         let time = LEAVE_TIME.min(self.drain_timeout / 2);
         self.timers.arm_leave(time);
         true
@@ -76,7 +76,7 @@ impl Server {
 
     /// Drains, unless the server has been aborted since.
     pub(super) fn on_left(&mut self) {
-        if self.control.state == State::Leaving {
+        if self.control.phase == Phase::Leaving {
             self.accept_backlog(Instant::now());
             self.drain();
         }
@@ -84,7 +84,7 @@ impl Server {
 
     /// Closes the listeners and drains all connections.
     fn drain(&mut self) {
-        self.control.state = State::Draining;
+        self.control.phase = Phase::Draining;
         self.listeners.close(self.poll.registry());
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
@@ -97,14 +97,14 @@ impl Server {
 
     /// Ends the drain with the last connection.
     pub(super) fn stop_if_drained(&mut self) {
-        if self.control.state == State::Draining && self.connections.is_empty() {
-            self.control.state = State::Stopped;
+        if self.control.phase == Phase::Draining && self.connections.is_empty() {
+            self.control.phase = Phase::Stopped;
         }
     }
 
     /// While the server drains, closes the connections whose peers have all that they get.
     pub(super) fn dismiss_peers(&mut self) {
-        if self.control.state != State::Draining {
+        if self.control.phase != Phase::Draining {
             return;
         }
         for key in self.connections.keys() {
@@ -142,8 +142,8 @@ impl Server {
         }
         let totals = self.totals();
         info!("totals: {totals}");
-        match self.control.state {
-            State::Aborted(cause) => Err(RunError::Aborted {
+        match self.control.phase {
+            Phase::Aborted(cause) => Err(RunError::Aborted {
                 cause,
                 connections,
                 totals: Box::new(totals),

@@ -17,7 +17,7 @@ use crate::error::with_context;
 use crate::net::listener::{Listener, is_connection_error, lacks_family};
 use crate::net::options::{StreamOptions, Support};
 use crate::server::log_limit::LogLimit;
-use crate::server::token::Source;
+use crate::server::token::EventSource;
 
 /// So many connection errors in a row are taken for a lack of resources.
 const MAX_CONSECUTIVE_ERRORS: usize = 1000;
@@ -123,7 +123,7 @@ impl Listeners {
     /// Registers all listeners.
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
         for (i, listener) in self.all.iter_mut().enumerate() {
-            listener.register(registry, Source::Listener(i).into())?;
+            listener.register(registry, EventSource::Listener(i).into())?;
         }
         Ok(())
     }

@@ -243,7 +243,7 @@ impl Server {
     /// Those of [`run`](Server::run).
     pub(crate) fn serve(mut self, peers: Peers) -> Result<Totals, RunError> {
         let mut events = Events::with_capacity(EVENT_CAPACITY);
-        while self.control.state.is_running() {
+        while self.control.phase.is_running() {
             self.run_once(&mut events).map_err(RunError::Poll)?;
             if peers == Peers::Dismissed {
                 self.dismiss_peers();
