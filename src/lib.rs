@@ -94,4 +94,4 @@ pub use config::{Config, MAX_KEEPALIVE, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIME
 pub use error::RunError;
 pub use net::tcp_info::SegmentCounts;
 pub use server::{Handle, Observer, Server, TOTALS_TARGET, raise_fd_limit};
-pub use stats::{CloseCounts, Totals};
+pub use stats::{CloseCounts, CloseReason, Totals};

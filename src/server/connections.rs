@@ -14,7 +14,7 @@ use slab::Slab;
 use crate::clock::Nanos;
 use crate::server::connection::Connection;
 use crate::server::connection::message_log::log_connected;
-use crate::server::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::connection::reason::{CloseCause, Closed, LocalClose};
 use crate::server::log_limit::LogLimit;
 use crate::server::token::EventSource;
 use crate::stats::{ConnectionStats, Totals};
@@ -177,8 +177,8 @@ impl Connections {
         drop(connection);
         self.totals.add(&stats);
         self.totals.empty += u64::from(is_empty);
-        closed.reason.count(&mut self.totals.closes);
-        if let CloseReason::Local(LocalClose::ProxyHeader(e)) = closed.reason
+        self.totals.closes.count(closed.cause.reason());
+        if let CloseCause::Local(LocalClose::ProxyHeader(e)) = closed.cause
             && let Some(others) = self.log_limit.check(Instant::now())
         {
             warn!("{peer} without a PROXY header: {e} ({others} others)");
@@ -188,7 +188,7 @@ impl Connections {
         } else {
             Level::Info
         };
-        log!(level, "{peer} closed by {}: {stats}", closed.reason);
+        log!(level, "{peer} closed by {}: {stats}", closed.cause);
         removed
     }
 

@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 use crate::net::options::Support;
 use crate::server::Server;
 use crate::server::connection::proxy_header::HeaderError;
-use crate::server::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::connection::reason::{CloseCause, Closed, LocalClose};
 use crate::server::connection::{Connection, Outcome};
 use crate::server::connections::ConnectionId;
 use crate::server::control::Phase;
@@ -231,7 +231,7 @@ impl Server {
     /// Closes a connection that has run out of time.
     pub(super) fn abort(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
-            let closed = connection.closed(CloseReason::Local(LocalClose::Shutdown));
+            let closed = connection.closed(CloseCause::Local(LocalClose::Shutdown));
             self.close(key, &closed);
         }
     }
@@ -297,7 +297,7 @@ impl Server {
         if let Some(blocked_for) = connection.blocked_for(now)
             && self.timers.rearm_send(key, blocked_for)
         {
-            let closed = connection.closed(CloseReason::SendTimeout(None));
+            let closed = connection.closed(CloseCause::SendTimeout(None));
             self.close(key, &closed);
         }
     }
