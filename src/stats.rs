@@ -210,12 +210,22 @@ impl fmt::Display for CloseCounts {
 }
 
 /// A count and its noun: "1 line", "2 lines".
-pub(crate) struct Plural(pub u64, pub &'static str);
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Plural(pub u64, pub &'static str);
 
 impl fmt::Display for Plural {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plural(count, noun) = self;
-        write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
+        let Plural(count, noun) = *self;
+        write!(f, "{count} {}", Plural::noun(count, noun))
+    }
+}
+
+impl Plural {
+    /// The noun without its count: "line", "lines".
+    #[must_use]
+    pub fn noun(count: u64, noun: &str) -> String {
+        format!("{noun}{}", if count == 1 { "" } else { "s" })
     }
 }
 

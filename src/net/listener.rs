@@ -13,6 +13,8 @@ use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::net::options::{StreamOptions, Support, is_mptcp};
+use crate::record;
+use crate::records;
 
 /// The listen backlog. The kernel lowers it to `net.core.somaxconn` (listen(2)),
 /// which is 4096 by default since Linux 5.4.
@@ -103,8 +105,12 @@ impl Listener {
     fn new(socket: std::net::TcpListener, options: StreamOptions) -> io::Result<Listener> {
         let addr = socket.local_addr()?;
         let borrowed = SockRef::from(&socket);
-        let support = options.set(&borrowed, |name, e| {
-            log::warn!("{addr}: cannot set {name}: {e}");
+        let support = options.set(&borrowed, |option, error| {
+            record!(records::ListenerOption {
+                addr,
+                option,
+                error
+            });
         });
         Ok(Listener {
             is_mptcp: is_mptcp(&borrowed),
@@ -220,8 +226,12 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
 #[cold]
 fn set_options(options: StreamOptions, stream: &TcpStream, peer: SocketAddr) -> Support {
     let socket = SockRef::from(stream);
-    let support = options.set(&socket, |name, e| {
-        log::debug!("{peer}: cannot set {name}: {e}");
+    let support = options.set(&socket, |option, error| {
+        record!(records::StreamOption {
+            peer,
+            option,
+            error
+        });
     });
     delay_acks(&socket);
     support
@@ -256,7 +266,7 @@ fn check_kind(socket: &Socket) -> io::Result<()> {
 fn delay_acks(socket: &Socket) {
     #[cfg(target_os = "linux")]
     if let Err(e) = socket.set_tcp_quickack(false) {
-        log::debug!("cannot set TCP_QUICKACK: {e}");
+        record!(records::QuickAck { error: &e });
     }
     #[cfg(not(target_os = "linux"))]
     let _ = socket;

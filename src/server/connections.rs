@@ -6,12 +6,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{Level, log, trace, warn};
 use mio::event::Event;
 use mio::{Interest, Registry};
 use slab::Slab;
 
 use crate::clock::Nanos;
+use crate::record;
+use crate::records;
 use crate::server::connection::Connection;
 use crate::server::connection::message_log::log_connected;
 use crate::server::connection::reason::{CloseCause, Closed, LocalClose};
@@ -178,17 +179,21 @@ impl Connections {
         self.totals.add(&stats);
         self.totals.empty += u64::from(is_empty);
         self.totals.closes.count(closed.cause.reason());
-        if let CloseCause::Local(LocalClose::ProxyHeader(e)) = closed.cause
+        if let CloseCause::Local(LocalClose::ProxyHeader(error)) = &closed.cause
             && let Some(others) = self.log_limit.check(Instant::now())
         {
-            warn!("{peer} without a PROXY header: {e} ({others} others)");
+            record!(records::NoHeader {
+                peer,
+                error,
+                others
+            });
         }
-        let level = if is_empty && !self.log_empty {
-            Level::Debug
+        let (cause, stats) = (&closed.cause, &stats);
+        if is_empty && !self.log_empty {
+            record!(records::ClosedEmpty { peer, cause, stats });
         } else {
-            Level::Info
-        };
-        log!(level, "{peer} closed by {}: {stats}", closed.cause);
+            record!(records::Closed { peer, cause, stats });
+        }
         removed
     }
 
@@ -199,8 +204,9 @@ impl Connections {
     /// If there is no connection with this key.
     pub fn take(&mut self, registry: &Registry, key: usize) -> Connection {
         let mut connection = self.slab.remove(key);
-        if let Err(e) = registry.deregister(connection.socket.stream_mut()) {
-            warn!("{} cannot deregister: {e}", connection.peer);
+        if let Err(error) = registry.deregister(connection.socket.stream_mut()) {
+            let (peer, error) = (connection.peer, &error);
+            record!(records::CannotDeregister { peer, error });
         }
         connection
     }
@@ -229,7 +235,10 @@ impl Connections {
     /// once per run of the loop.
     pub fn record_event(&mut self, key: usize, event: &Event) -> Option<&mut Connection> {
         let connection = self.slab.get_mut(key)?;
-        trace!("{} event: {event:?}", connection.peer);
+        record!(records::ConnectionEvent {
+            peer: connection.peer,
+            event
+        });
         connection.socket.update_readiness(event.into());
         let is_scheduled = !self.run_queue.is_empty() && self.scheduled[key];
         (!is_scheduled).then_some(connection)

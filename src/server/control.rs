@@ -3,11 +3,12 @@
 
 use std::io;
 
-use log::info;
 use mio::{Registry, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::low_level::signal_name;
 
+use crate::record;
+use crate::records;
 use crate::server::handle::{Handle, Requests};
 use crate::server::token::EventSource;
 use crate::signals::{Signals, is_ignored};
@@ -137,7 +138,7 @@ impl Control {
         for signal in signals.flat_map(Signals::take) {
             match signal {
                 SIGUSR1 => log_totals = true,
-                SIGHUP if self.ignores_sighup => info!("SIGHUP: ignored"),
+                SIGHUP if self.ignores_sighup => record!(records::SighupIgnored {}),
                 _ => shutdown = shutdown.or(Some(signal_name(signal).unwrap_or("signal"))),
             }
         }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 
-use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::record;
+use crate::records;
 
 /// File descriptors kept free beside those that are open at the bind: the signals
 /// take two, scrapes of the daemon's metrics up to eight, and an embedder may open
@@ -39,7 +41,11 @@ pub(crate) fn effective_max_connections(wanted: Option<usize>, listeners: usize)
     let allowed = limit.saturating_sub(open + RESERVED_FDS).max(1);
     let wanted = wanted.unwrap_or(allowed);
     if wanted > allowed {
-        warn!("max-connections lowered from {wanted} to {allowed}: RLIMIT_NOFILE is {limit}");
+        record!(records::ConnectionsLowered {
+            wanted,
+            allowed,
+            limit
+        });
     }
     wanted.min(allowed)
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
-
 use crate::error::RunError;
 use crate::net::listener::{BACKLOG, migrates_handshakes};
+use crate::record;
+use crate::records;
 use crate::server::connection::reason::LocalClose;
 use crate::server::control::{ControlRequest, Phase};
 use crate::server::event_loop::MAX_ACCEPTS_PER_RUN;
@@ -32,7 +32,8 @@ impl Server {
         for request in self.control.take_requests() {
             match (request, self.control.phase) {
                 (ControlRequest::LogTotals, _) => {
-                    info!(target: TOTALS_TARGET, "totals: {}", self.totals());
+                    let totals = self.totals();
+                    record!(target: TOTALS_TARGET, records::TotalsSoFar { totals });
                 }
                 (ControlRequest::AnswerTotals, _) => self.control.answer(self.totals()),
                 (ControlRequest::Shutdown(cause), Phase::Running) => self.shut_down(cause),
@@ -50,7 +51,8 @@ impl Server {
             self.accept_backlog(deadline);
         }
         let leaves = self.shares_ports && self.leave();
-        info!("{cause}: stopping ({} open)", self.connections.len());
+        let open = self.connections.len();
+        record!(records::Stopping { cause, open });
         self.timers.arm_drain_timeout(deadline);
         self.observe_draining();
         if !leaves {
@@ -64,8 +66,8 @@ impl Server {
     fn leave(&mut self) -> bool {
         if migrates_handshakes() {
             self.listeners.close(self.poll.registry());
-        } else if let Err(e) = self.listeners.drop_syns() {
-            warn!("new connections may be reset: {e}");
+        } else if let Err(error) = self.listeners.drop_syns() {
+            record!(records::NoLeave { error: &error });
             return false;
         }
         self.control.phase = Phase::Leaving;
@@ -135,13 +137,14 @@ impl Server {
     pub(super) fn finish(mut self) -> Result<Totals, RunError> {
         let connections = self.connections.len();
         if connections > 0 {
-            warn!("{} aborted", Plural(connections as u64, "connection"));
+            let connections = Plural(connections as u64, "connection");
+            record!(records::Aborted { connections });
         }
         for key in self.connections.keys() {
             self.abort(key);
         }
         let totals = self.totals();
-        info!("totals: {totals}");
+        record!(records::TotalsSoFar { totals });
         match self.control.phase {
             Phase::Aborted(cause) => Err(RunError::Aborted {
                 cause,

@@ -6,12 +6,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
 use mio::Events;
 use mio::event::Event;
 use mio::net::TcpStream;
 
 use crate::net::options::Support;
+use crate::record;
+use crate::records;
 use crate::server::Server;
 use crate::server::connection::proxy_header::HeaderError;
 use crate::server::connection::reason::{CloseCause, Closed, LocalClose};
@@ -159,7 +160,9 @@ impl Server {
             }
             match self.listeners.accept() {
                 Accepted::Connection(stream, peer, support) => self.open(stream, peer, support),
-                Accepted::ConnectionError(e) => debug!("connection aborted before accept: {e}"),
+                Accepted::ConnectionError(e) => {
+                    record!(records::AbortedBeforeAccept { error: &e });
+                }
                 Accepted::Exhausted => self.timers.arm_retry_accept(),
                 Accepted::WouldBlock => {}
             }
@@ -179,7 +182,7 @@ impl Server {
             connection.await_header();
         }
         if let Err(e) = self.connections.insert(self.poll.registry(), connection) {
-            warn!("{peer} refused: cannot register: {e}");
+            record!(records::CannotRegister { peer, error: &e });
             if !self.proxy_protocol {
                 self.limits.release(peer);
             }

@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use log::warn;
-
+use crate::record;
+use crate::records;
 use crate::server::log_limit::LogLimit;
 
 /// The limits on open connections, and the count per address.
@@ -50,7 +50,11 @@ impl ConnectionLimits {
         }
         self.refused += 1;
         if let Some(others) = self.log_limit.check(Instant::now()) {
-            warn!("{peer} refused: address limit {limit} reached ({others} others refused)");
+            record!(records::AddressLimit {
+                peer,
+                limit,
+                others
+            });
         }
         false
     }

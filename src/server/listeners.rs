@@ -16,6 +16,8 @@ use crate::address::HostPort;
 use crate::error::with_context;
 use crate::net::listener::{Listener, is_connection_error, lacks_family};
 use crate::net::options::{StreamOptions, Support};
+use crate::record;
+use crate::records;
 use crate::server::log_limit::LogLimit;
 use crate::server::token::EventSource;
 
@@ -199,8 +201,9 @@ impl Listeners {
     /// (epoll(7), question 6), so they are deregistered first.
     pub fn close(&mut self, registry: &Registry) {
         for listener in &mut self.all {
-            if let Err(e) = listener.deregister(registry) {
-                log::debug!("cannot deregister {}: {e}", listener.addr());
+            if let Err(error) = listener.deregister(registry) {
+                let (addr, error) = (listener.addr(), &error);
+                record!(records::ListenerDeregister { addr, error });
             }
         }
         self.all.clear();
@@ -231,7 +234,7 @@ impl Listeners {
     /// Ends the time for which one warning is enough.
     fn backlogs_are_empty(&mut self) {
         if std::mem::take(&mut self.exhausted) {
-            log::info!("accept resumed");
+            record!(records::AcceptResumed {});
         }
     }
 
@@ -281,7 +284,7 @@ impl Listeners {
         self.pauses += 1;
         if !self.exhausted && self.log_limit.check(Instant::now()).is_some() {
             self.exhausted = true;
-            log::warn!("accept paused: {cause}");
+            record!(records::AcceptPaused { cause });
         }
     }
 }
@@ -302,7 +305,7 @@ fn bind_host(
                 if !lacks_family(&e) {
                     return Err(error);
                 }
-                log::debug!("{error}");
+                record!(records::FamilyLacking { addr, error: &e });
                 skipped = Some(error);
             }
         }

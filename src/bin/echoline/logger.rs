@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use echoline::TOTALS_TARGET;
+use echoline::{Plural, TOTALS_TARGET};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, Stat, fstat, open};
@@ -21,6 +21,7 @@ use rustix::termios::ttyname;
 use simple_logger::SimpleLogger;
 
 use crate::log_filter::LogFilter;
+use crate::records::RecordsLost;
 
 /// The target that records of this package are printed with, instead of the module
 /// path.
@@ -73,12 +74,10 @@ impl NonBlockingLogger {
         if lost == 0 {
             return true;
         }
-        let s = if lost == 1 { "" } else { "s" };
-        let printed = self.print(
-            Level::Warn,
-            TARGET,
-            format_args!("{lost} log record{s} lost"),
-        );
+        let record = RecordsLost {
+            records: Plural(lost, "log record"),
+        };
+        let printed = self.print(RecordsLost::LEVEL, TARGET, format_args!("{record}"));
         if printed {
             self.lost.fetch_sub(lost, Ordering::Relaxed);
         }

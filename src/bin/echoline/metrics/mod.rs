@@ -25,13 +25,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use echoline::{Handle, HostPort};
+use echoline::{Handle, HostPort, record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use exchange::Exchange;
 use source::Source;
+
+use crate::records;
 
 /// Connections at a time. The file descriptors that the library keeps free suffice for
 /// them.
@@ -86,7 +88,8 @@ impl Metrics {
     /// If the thread cannot be started.
     pub fn serve(self, server: Handle) -> io::Result<()> {
         for listener in &self.listeners {
-            log::info!("metrics on http://{}/metrics", listener.local_addr()?);
+            let addr = listener.local_addr()?;
+            record!(records::MetricsListening { addr });
         }
         let source = Source::new(server, self.wake);
         thread::Builder::new()
