@@ -94,6 +94,8 @@ pub mod testing;
 pub use address::{AddrError, HostPort};
 pub use config::{Config, MAX_KEEPALIVE, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
 pub use error::RunError;
+#[doc(hidden)]
+pub use net::bind::listen_on;
 pub use net::tcp_info::SegmentCounts;
 #[doc(hidden)]
 pub use records::ROWS as RECORDS;

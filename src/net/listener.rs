@@ -10,8 +10,9 @@ use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockFilter;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Protocol, SockRef, Socket, Type};
 
+use crate::net::bind::bind;
 use crate::net::options::{StreamOptions, Support, is_mptcp};
 use crate::record;
 use crate::records;
@@ -71,16 +72,7 @@ impl Listener {
         reuse_port: bool,
         options: StreamOptions,
     ) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_reuse_address(true)?;
-        if reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        if addr.is_ipv6() {
-            socket.set_only_v6(true)?; // 0.0.0.0 and [::] are two listeners.
-        }
-        socket.bind(&addr.into())?;
+        let socket = bind(addr, reuse_port)?;
         let mut listener = Listener::new(socket.into(), options)?;
         SockRef::from(&listener.socket).listen(BACKLOG.into())?;
         delay_acks(&SockRef::from(&listener.socket));
@@ -316,15 +308,6 @@ pub(crate) fn is_connection_error(e: &io::Error) -> bool {
     ];
     e.raw_os_error()
         .is_some_and(|errno| CONNECTION_ERRORS.contains(&errno))
-}
-
-/// Whether a bind failed because the machine lacks the address family or address:
-/// a kernel without IPv6, or one with IPv6 switched off (no `::1` on loopback).
-pub(crate) fn lacks_family(e: &io::Error) -> bool {
-    matches!(
-        e.raw_os_error(),
-        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
-    )
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::address::HostPort;
 use crate::error::with_context;
-use crate::net::listener::{Listener, is_connection_error, lacks_family};
+use crate::net::bind::bind_all;
+use crate::net::listener::{Listener, is_connection_error};
 use crate::net::options::{StreamOptions, Support};
 use crate::record;
 use crate::records;
@@ -82,7 +83,8 @@ impl Listeners {
             let sockets = addr
                 .resolve()
                 .map_err(|e| with_context(&e, format_args!("cannot resolve {addr}")))?;
-            all.append(&mut bind_host(&sockets, reuse_port, options)?);
+            let bind = |addr| Listener::bind(addr, reuse_port, options);
+            all.append(&mut bind_all(&sockets, "listen on", bind)?);
         }
         Listeners::new(all, false)
     }
@@ -286,32 +288,5 @@ impl Listeners {
             self.exhausted = true;
             record!(records::AcceptPaused { cause });
         }
-    }
-}
-
-/// Binds the addresses of one host.
-fn bind_host(
-    sockets: &[SocketAddr],
-    reuse_port: bool,
-    options: StreamOptions,
-) -> io::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    let mut skipped = None;
-    for &addr in sockets {
-        match Listener::bind(addr, reuse_port, options) {
-            Ok(listener) => listeners.push(listener),
-            Err(e) => {
-                let error = with_context(&e, format_args!("cannot listen on {addr}"));
-                if !lacks_family(&e) {
-                    return Err(error);
-                }
-                record!(records::FamilyLacking { addr, error: &e });
-                skipped = Some(error);
-            }
-        }
-    }
-    match skipped {
-        Some(error) if listeners.is_empty() => Err(error),
-        _ => Ok(listeners),
     }
 }
