@@ -96,10 +96,9 @@ pub use config::{Config, MAX_KEEPALIVE, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIME
 pub use error::RunError;
 #[doc(hidden)]
 pub use net::bind::listen_on;
-pub use net::tcp_info::SegmentCounts;
 #[doc(hidden)]
 pub use records::ROWS as RECORDS;
 pub use server::{Handle, Observer, Server, TOTALS_TARGET, raise_fd_limit};
 #[doc(hidden)]
 pub use stats::Plural;
-pub use stats::{CloseCounts, CloseReason, Totals};
+pub use stats::{CloseCounts, CloseReason, SegmentCounts, Totals};

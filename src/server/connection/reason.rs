@@ -5,9 +5,8 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::net::tcp_info::SegmentCounts;
 use crate::server::connection::proxy_header::HeaderError;
-use crate::stats::CloseReason;
+use crate::stats::{CloseReason, SegmentCounts};
 
 /// Why the server ends a connection that its peer has not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
