@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use echoline::CloseReason;
 use echoline::testing::Echo;
 
 fn main() -> io::Result<()> {
@@ -20,7 +21,11 @@ fn main() -> io::Result<()> {
     // One connection, which the client closed; two lines, and one byte more out than in.
     let totals = echo.stop();
     assert_eq!(
-        (totals.accepted, totals.closes.peer, totals.open),
+        (
+            totals.accepted,
+            totals.closes[CloseReason::Peer],
+            totals.open
+        ),
         (1, 1, 0)
     );
     assert_eq!(

@@ -160,24 +160,6 @@ impl Config {
         let is_chosen = self.listen.iter().any(|addr| addr.port() == 0);
         (self.reuse_port && is_chosen).then(|| WHY.to_owned())
     }
-
-    /// What to warn of: valid settings that are hardly meant so.
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = &'static str> {
-        let is_changed = self.proxy_timeout != Config::default().proxy_timeout;
-        let has_no_limit = self.proxy_timeout.is_none() && self.idle_timeout.is_none();
-        let warnings = [
-            (
-                self.proxy_protocol && has_no_limit,
-                "a PROXY header may take for ever: neither proxy-timeout nor idle-timeout is set",
-            ),
-            (
-                !self.proxy_protocol && is_changed,
-                "proxy-timeout has no effect without proxy-protocol",
-            ),
-        ];
-        let of = |(is_due, text): (bool, &'static str)| is_due.then_some(text);
-        warnings.into_iter().filter_map(of)
-    }
 }
 
 /// A setting of [`Config`] that is out of range. As text: `max_line is not in 1..=…`.

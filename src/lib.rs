@@ -84,6 +84,8 @@ mod error;
 mod net;
 #[cfg(test)]
 mod property;
+mod record;
+mod records;
 mod server;
 mod signals;
 mod stats;
@@ -92,6 +94,11 @@ pub mod testing;
 pub use address::{AddrError, HostPort};
 pub use config::{Config, MAX_KEEPALIVE, MAX_LINE_LIMIT, MAX_PREFIX_LEN, MAX_TIMEOUT};
 pub use error::RunError;
-pub use net::tcp_info::SegmentCounts;
+#[doc(hidden)]
+pub use net::bind::listen_on;
+#[doc(hidden)]
+pub use records::ROWS as RECORDS;
 pub use server::{Handle, Observer, Server, TOTALS_TARGET, raise_fd_limit};
-pub use stats::{CloseCounts, Totals};
+#[doc(hidden)]
+pub use stats::Plural;
+pub use stats::{CloseCounts, CloseReason, SegmentCounts, Totals};

@@ -5,11 +5,11 @@ use std::mem;
 use std::ptr;
 
 use mio::{Interest, Registry, Token};
-use signal_hook_mio::v1_0::Signals as Source;
+use signal_hook_mio::v1_0::Signals as SignalSource;
 
 /// Signals that are reported by events of one token. Their handlers stay until the
 /// process ends.
-pub(crate) struct Signals(Source);
+pub(crate) struct Signals(SignalSource);
 
 impl Signals {
     /// Installs handlers for `signals`, and unblocks these in the calling thread. The
@@ -25,7 +25,7 @@ impl Signals {
         registry: &Registry,
         token: Token,
     ) -> io::Result<Signals> {
-        let mut source = Source::new(signals)?;
+        let mut source = SignalSource::new(signals)?;
         registry.register(&mut source, token, Interest::READABLE)?;
         unblock(signals)?;
         Ok(Signals(source))
@@ -54,4 +54,21 @@ fn unblock(signals: &[libc::c_int]) -> io::Result<()> {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
+}
+
+/// Whether this process ignores `signal`. nohup starts programs with SIGHUP ignored
+/// and expects it to stay so (POSIX, nohup).
+pub(crate) fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
+    // SAFETY: `sigaction` has integer and pointer fields only, so zeroed memory is a
+    // valid value. Without a new action, the call only writes the current one.
+    #[allow(unsafe_code)]
+    let (result, current) = unsafe {
+        let mut current: libc::sigaction = mem::zeroed();
+        let result = libc::sigaction(signal, ptr::null(), &raw mut current);
+        (result, current)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(current.sa_sigaction == libc::SIG_IGN)
 }

@@ -1,9 +1,8 @@
 //! Counters: of one connection, of a server, and of closes by reason.
 
 use std::fmt;
+use std::ops::Index;
 use std::time::Duration;
-
-use crate::net::tcp_info::SegmentCounts;
 
 /// What a connection has received and sent so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,27 +58,59 @@ pub struct Totals {
     pub segments: Option<SegmentCounts>,
 }
 
-/// How many connections were closed for which reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct CloseCounts {
+/// Defines the reasons, a row each, so that none can be missing in a list of them.
+macro_rules! close_reasons {
+    ($($(#[$doc:meta])* $reason:ident = $name:literal,)+) => {
+        /// Why a connection was closed. Each close has one reason.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum CloseReason {
+            $($(#[$doc])* $reason,)+
+        }
+
+        impl CloseReason {
+            /// All reasons, in the order in which the totals list them.
+            pub const ALL: &'static [CloseReason] = &[$(CloseReason::$reason),+];
+
+            /// The reason as records name it: `idle timeout`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(CloseReason::$reason => $name,)+
+                }
+            }
+        }
+    };
+}
+
+close_reasons! {
     /// The peer finished, and everything was echoed.
-    pub peer: u64,
+    Peer = "peer",
     /// A line was longer than [`max_line`](crate::Config::max_line).
-    pub line_limit: u64,
+    LineLimit = "line limit",
     /// The peer was idle for [`idle_timeout`](crate::Config::idle_timeout).
-    pub idle_timeout: u64,
+    IdleTimeout = "idle timeout",
     /// The peer vanished, or took nothing for
     /// [`send_timeout`](crate::Config::send_timeout).
-    pub send_timeout: u64,
+    SendTimeout = "send timeout",
     /// The server stopped.
-    pub shutdown: u64,
+    Shutdown = "shutdown",
     /// It did not begin with a header, which
     /// [`proxy_protocol`](crate::Config::proxy_protocol) requires.
-    pub proxy_header: u64,
+    ProxyHeader = "proxy header",
     /// Any other error of the socket; mostly the peer reset it.
-    pub error: u64,
+    Error = "error",
 }
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How many connections were closed for which reason: `closes[CloseReason::Peer]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CloseCounts([u64; CloseReason::ALL.len()]);
 
 impl Totals {
     /// Adds what a connection did, or has done so far.
@@ -142,21 +173,25 @@ impl CloseCounts {
     /// Connections closed, for any reason.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.by_reason().map(|(_, count)| count).sum()
+        self.0.iter().sum()
     }
 
-    /// Each reason, as the closing records name it, and its count.
-    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-        [
-            ("peer", self.peer),
-            ("line limit", self.line_limit),
-            ("idle timeout", self.idle_timeout),
-            ("send timeout", self.send_timeout),
-            ("shutdown", self.shutdown),
-            ("proxy header", self.proxy_header),
-            ("error", self.error),
-        ]
-        .into_iter()
+    /// Each reason and its count.
+    pub fn by_reason(&self) -> impl Iterator<Item = (CloseReason, u64)> + use<> {
+        CloseReason::ALL.iter().copied().zip(self.0)
+    }
+
+    /// Counts a close.
+    pub(crate) fn count(&mut self, reason: CloseReason) {
+        self.0[reason as usize] += 1;
+    }
+}
+
+impl Index<CloseReason> for CloseCounts {
+    type Output = u64;
+
+    fn index(&self, reason: CloseReason) -> &u64 {
+        &self.0[reason as usize]
     }
 }
 
@@ -172,12 +207,87 @@ impl fmt::Display for CloseCounts {
     }
 }
 
+/// Segments of one or more connections, as the kernel counted them.
+///
+/// On the accepting side Linux counts `segs_in` from the SYN on and `segs_out`
+/// after the SYN-ACK (`tcp_create_openreq_child` in `net/ipv4/tcp_minisocks.c`). On
+/// the connecting side it counts all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SegmentCounts {
+    /// Segments received.
+    pub segs_in: u64,
+    /// Segments received that carried data.
+    pub data_segs_in: u64,
+    /// Segments sent.
+    pub segs_out: u64,
+    /// Segments sent that carried data.
+    pub data_segs_out: u64,
+    /// Retransmitted segments; the two counts above include them. On the accepting side
+    /// also repeated SYN-ACKs, which are in no other count.
+    pub retransmitted: u64,
+}
+
+impl SegmentCounts {
+    pub(crate) fn add(&mut self, other: SegmentCounts) {
+        self.segs_in += other.segs_in;
+        self.data_segs_in += other.data_segs_in;
+        self.segs_out += other.segs_out;
+        self.data_segs_out += other.data_segs_out;
+        self.retransmitted += other.retransmitted;
+    }
+}
+
+/// Received and sent: `9/4 packets (3/3 data)`, then `, 1 retransmitted` if any were.
+impl fmt::Display for SegmentCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (all_in, all_out) = (self.segs_in, self.segs_out);
+        let (data_in, data_out) = (self.data_segs_in, self.data_segs_out);
+        write!(f, "{all_in}/{all_out} packets ({data_in}/{data_out} data)")?;
+        match self.retransmitted {
+            0 => Ok(()),
+            count => write!(f, ", {count} retransmitted"),
+        }
+    }
+}
+
 /// A count and its noun: "1 line", "2 lines".
-pub(crate) struct Plural(pub u64, pub &'static str);
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Plural(pub u64, pub &'static str);
 
 impl fmt::Display for Plural {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plural(count, noun) = self;
-        write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
+        let Plural(count, noun) = *self;
+        write!(f, "{count} {}", Plural::noun(count, noun))
+    }
+}
+
+impl Plural {
+    /// The noun without its count: "line", "lines".
+    #[must_use]
+    pub fn noun(count: u64, noun: &str) -> String {
+        format!("{noun}{}", if count == 1 { "" } else { "s" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_count_and_a_name_of_its_own() {
+        let mut closes = CloseCounts::default();
+        for (n, &reason) in (1..).zip(CloseReason::ALL) {
+            (0..n).for_each(|_| closes.count(reason));
+            assert_eq!(closes[reason], n);
+            assert!(closes.to_string().ends_with(&format!("{n} by {reason}")));
+        }
+        let counts = closes.by_reason().map(|(_, count)| count);
+        assert!(counts.eq(1..=CloseReason::ALL.len() as u64));
+        let mut names: Vec<_> = CloseReason::ALL.iter().map(|r| r.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CloseReason::ALL.len());
     }
 }

@@ -328,7 +328,7 @@ mod tests {
             let totals = echo.stop();
             assert_eq!((totals.accepted, totals.open, totals.lines), (1, 0, 2));
             assert_eq!((totals.bytes_in, totals.bytes_out), (15, 8));
-            assert_eq!(totals.closes.shutdown, 1);
+            assert_eq!(totals.closes[crate::CloseReason::Shutdown], 1);
             assert_eq!(read_to_end(&client), b"one\ntwo\n");
         }
     }

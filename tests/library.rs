@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use echoline::testing::Echo;
-use echoline::{Config, Handle, Observer, RunError, Server, Totals};
+use echoline::{CloseReason, Config, Handle, Observer, RunError, Server, Totals};
 
 type Running = JoinHandle<Result<Totals, RunError>>;
 
@@ -46,7 +46,7 @@ fn a_shutdown_echoes_what_has_arrived_and_waits_for_the_peer() {
     let totals = running.join().unwrap().unwrap();
     assert_eq!((totals.accepted, totals.open, totals.lines), (1, 0, 2));
     assert_eq!((totals.bytes_in, totals.bytes_out), (15, 8));
-    assert_eq!(totals.closes.shutdown, 1);
+    assert_eq!(totals.closes[CloseReason::Shutdown], 1);
     handle.shutdown().unwrap(); // Has no effect after the end.
 }
 
@@ -73,7 +73,7 @@ fn a_second_shutdown_aborts_the_open_connections() {
     };
     assert_eq!((cause, connections), ("shutdown requested", 1));
     assert_eq!((totals.accepted, totals.open, totals.lines), (1, 0, 1));
-    assert_eq!(totals.closes.shutdown, 1);
+    assert_eq!(totals.closes[CloseReason::Shutdown], 1);
 }
 
 /// So a program that returns `io::Result` need not know of it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::net::tcp_info::SegmentCounts;
+use crate::stats::SegmentCounts;
 
 /// The longest round trip that is recorded, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;

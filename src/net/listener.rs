@@ -10,9 +10,12 @@ use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockFilter;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Protocol, SockRef, Socket, Type};
 
+use crate::net::bind::bind;
 use crate::net::options::{StreamOptions, Support, is_mptcp};
+use crate::record;
+use crate::records;
 
 /// The listen backlog. The kernel lowers it to `net.core.somaxconn` (listen(2)),
 /// which is 4096 by default since Linux 5.4.
@@ -69,16 +72,7 @@ impl Listener {
         reuse_port: bool,
         options: StreamOptions,
     ) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_reuse_address(true)?;
-        if reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        if addr.is_ipv6() {
-            socket.set_only_v6(true)?; // 0.0.0.0 and [::] are two listeners.
-        }
-        socket.bind(&addr.into())?;
+        let socket = bind(addr, reuse_port)?;
         let mut listener = Listener::new(socket.into(), options)?;
         SockRef::from(&listener.socket).listen(BACKLOG.into())?;
         delay_acks(&SockRef::from(&listener.socket));
@@ -103,8 +97,12 @@ impl Listener {
     fn new(socket: std::net::TcpListener, options: StreamOptions) -> io::Result<Listener> {
         let addr = socket.local_addr()?;
         let borrowed = SockRef::from(&socket);
-        let support = options.set(&borrowed, |name, e| {
-            log::warn!("{addr}: cannot set {name}: {e}");
+        let support = options.set(&borrowed, |option, error| {
+            record!(records::ListenerOption {
+                addr,
+                option,
+                error
+            });
         });
         Ok(Listener {
             is_mptcp: is_mptcp(&borrowed),
@@ -220,8 +218,12 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
 #[cold]
 fn set_options(options: StreamOptions, stream: &TcpStream, peer: SocketAddr) -> Support {
     let socket = SockRef::from(stream);
-    let support = options.set(&socket, |name, e| {
-        log::debug!("{peer}: cannot set {name}: {e}");
+    let support = options.set(&socket, |option, error| {
+        record!(records::StreamOption {
+            peer,
+            option,
+            error
+        });
     });
     delay_acks(&socket);
     support
@@ -256,7 +258,7 @@ fn check_kind(socket: &Socket) -> io::Result<()> {
 fn delay_acks(socket: &Socket) {
     #[cfg(target_os = "linux")]
     if let Err(e) = socket.set_tcp_quickack(false) {
-        log::debug!("cannot set TCP_QUICKACK: {e}");
+        record!(records::QuickAck { error: &e });
     }
     #[cfg(not(target_os = "linux"))]
     let _ = socket;
@@ -306,15 +308,6 @@ pub(crate) fn is_connection_error(e: &io::Error) -> bool {
     ];
     e.raw_os_error()
         .is_some_and(|errno| CONNECTION_ERRORS.contains(&errno))
-}
-
-/// Whether a bind failed because the machine lacks the address family or address:
-/// a kernel without IPv6, or one with IPv6 switched off (no `::1` on loopback).
-pub(crate) fn lacks_family(e: &io::Error) -> bool {
-    matches!(
-        e.raw_os_error(),
-        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
-    )
 }
 
 #[cfg(test)]

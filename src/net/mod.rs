@@ -1,5 +1,6 @@
 //! TCP sockets as the kernel sees them: options, segments and readiness.
 
+pub(crate) mod bind;
 pub(crate) mod listener;
 pub(crate) mod options;
 pub(crate) mod socket;

@@ -9,6 +9,8 @@ use rustix::net::SendFlags;
 use crate::net::options::Support;
 use crate::net::stream::Stream;
 use crate::net::tcp_info::TcpInfo;
+use crate::record;
+use crate::records;
 
 /// A stream, and what events have said about it.
 #[derive(Debug)]
@@ -199,7 +201,7 @@ impl<S: Stream> Socket<S> {
         }
         self.waiting = Waiting::Acks;
         if let Err(e) = self.stream.set_cork(false) {
-            log::debug!("cannot clear TCP_CORK: {e}");
+            record!(records::Cork { error: &e });
         }
     }
 

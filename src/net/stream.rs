@@ -12,6 +12,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 
 use crate::net::tcp_info::TcpInfo;
+use crate::record;
+use crate::records;
 
 /// `MSG_EOR`: the bytes end a record, and later bytes do not share their segment
 /// (`tcp_skb_can_collapse_to` in include/net/tcp.h).
@@ -97,7 +99,7 @@ impl Stream for TcpStream {
     fn set_quick_ack(&self, on: bool) {
         #[cfg(target_os = "linux")]
         if let Err(e) = SockRef::from(self).set_tcp_quickack(on) {
-            log::debug!("cannot set TCP_QUICKACK: {e}");
+            record!(records::QuickAck { error: &e });
         }
         #[cfg(not(target_os = "linux"))]
         let _ = on;

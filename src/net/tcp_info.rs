@@ -1,33 +1,12 @@
 //! `TCP_INFO`: the kernel's counts of a connection's segments.
 
-use std::fmt;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use crate::net::options::is_mptcp;
-
-/// Segments of one or more connections, as the kernel counted them.
-///
-/// On the accepting side Linux counts `segs_in` from the SYN on and `segs_out`
-/// after the SYN-ACK (`tcp_create_openreq_child` in `net/ipv4/tcp_minisocks.c`). On
-/// the connecting side it counts all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct SegmentCounts {
-    /// Segments received.
-    pub segs_in: u64,
-    /// Segments received that carried data.
-    pub data_segs_in: u64,
-    /// Segments sent.
-    pub segs_out: u64,
-    /// Segments sent that carried data.
-    pub data_segs_out: u64,
-    /// Retransmitted segments; the two counts above include them. On the accepting side
-    /// also repeated SYN-ACKs, which are in no other count.
-    pub retransmitted: u64,
-}
+use crate::stats::SegmentCounts;
 
 impl SegmentCounts {
     /// The counts of the TCP connection `socket` so far; `None` if the platform or
@@ -38,27 +17,6 @@ impl SegmentCounts {
             return None;
         }
         TcpInfo::of(socket).segments
-    }
-
-    pub(crate) fn add(&mut self, other: SegmentCounts) {
-        self.segs_in += other.segs_in;
-        self.data_segs_in += other.data_segs_in;
-        self.segs_out += other.segs_out;
-        self.data_segs_out += other.data_segs_out;
-        self.retransmitted += other.retransmitted;
-    }
-}
-
-/// Received and sent: `9/4 packets (3/3 data)`, then `, 1 retransmitted` if any were.
-impl fmt::Display for SegmentCounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (all_in, all_out) = (self.segs_in, self.segs_out);
-        let (data_in, data_out) = (self.data_segs_in, self.data_segs_out);
-        write!(f, "{all_in}/{all_out} packets ({data_in}/{data_out} data)")?;
-        match self.retransmitted {
-            0 => Ok(()),
-            count => write!(f, ", {count} retransmitted"),
-        }
     }
 }
 

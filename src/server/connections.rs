@@ -6,17 +6,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{Level, log, trace, warn};
 use mio::event::Event;
 use mio::{Interest, Registry};
 use slab::Slab;
 
 use crate::clock::Nanos;
+use crate::record;
+use crate::records;
 use crate::server::connection::Connection;
 use crate::server::connection::message_log::log_connected;
-use crate::server::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::connection::reason::{CloseCause, Closed, LocalClose};
 use crate::server::log_limit::LogLimit;
-use crate::server::token::Source;
+use crate::server::token::EventSource;
 use crate::stats::{ConnectionStats, Totals};
 
 /// Bytes allocated at the start for what has an entry per slot. They take no memory
@@ -135,7 +136,7 @@ impl Connections {
         let entry = self.slab.vacant_entry();
         let key = entry.key();
         let stream = connection.socket.stream_mut();
-        registry.register(stream, Source::Connection(key).into(), interests())?;
+        registry.register(stream, EventSource::Connection(key).into(), interests())?;
         entry.insert(connection);
         if self.scheduled.len() <= key {
             self.scheduled.resize(key + 1, false);
@@ -177,18 +178,22 @@ impl Connections {
         drop(connection);
         self.totals.add(&stats);
         self.totals.empty += u64::from(is_empty);
-        closed.reason.count(&mut self.totals.closes);
-        if let CloseReason::Local(LocalClose::ProxyHeader(e)) = closed.reason
+        self.totals.closes.count(closed.cause.reason());
+        if let CloseCause::Local(LocalClose::ProxyHeader(error)) = &closed.cause
             && let Some(others) = self.log_limit.check(Instant::now())
         {
-            warn!("{peer} without a PROXY header: {e} ({others} others)");
+            record!(records::NoHeader {
+                peer,
+                error,
+                others
+            });
         }
-        let level = if is_empty && !self.log_empty {
-            Level::Debug
+        let (cause, stats) = (&closed.cause, &stats);
+        if is_empty && !self.log_empty {
+            record!(records::ClosedEmpty { peer, cause, stats });
         } else {
-            Level::Info
-        };
-        log!(level, "{peer} closed by {}: {stats}", closed.reason);
+            record!(records::Closed { peer, cause, stats });
+        }
         removed
     }
 
@@ -199,8 +204,9 @@ impl Connections {
     /// If there is no connection with this key.
     pub fn take(&mut self, registry: &Registry, key: usize) -> Connection {
         let mut connection = self.slab.remove(key);
-        if let Err(e) = registry.deregister(connection.socket.stream_mut()) {
-            warn!("{} cannot deregister: {e}", connection.peer);
+        if let Err(error) = registry.deregister(connection.socket.stream_mut()) {
+            let (peer, error) = (connection.peer, &error);
+            record!(records::CannotDeregister { peer, error });
         }
         connection
     }
@@ -229,7 +235,10 @@ impl Connections {
     /// once per run of the loop.
     pub fn record_event(&mut self, key: usize, event: &Event) -> Option<&mut Connection> {
         let connection = self.slab.get_mut(key)?;
-        trace!("{} event: {event:?}", connection.peer);
+        record!(records::ConnectionEvent {
+            peer: connection.peer,
+            event
+        });
         connection.socket.update_readiness(event.into());
         let is_scheduled = !self.run_queue.is_empty() && self.scheduled[key];
         (!is_scheduled).then_some(connection)

@@ -1,13 +1,13 @@
-//! How a server stops: commands, draining, and the end.
+//! How a server stops: requests, draining, and the end.
 
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
-
 use crate::error::RunError;
 use crate::net::listener::{BACKLOG, migrates_handshakes};
+use crate::record;
+use crate::records;
 use crate::server::connection::reason::LocalClose;
-use crate::server::control::{Command, State};
+use crate::server::control::{ControlRequest, Phase};
 use crate::server::event_loop::MAX_ACCEPTS_PER_RUN;
 use crate::server::{Server, TOTALS_TARGET};
 use crate::stats::{Plural, Totals};
@@ -28,15 +28,16 @@ pub(crate) enum Peers {
 
 impl Server {
     #[cold]
-    pub(super) fn apply_commands(&mut self) {
-        for command in self.control.take_commands() {
-            match (command, self.control.state) {
-                (Command::LogTotals, _) => {
-                    info!(target: TOTALS_TARGET, "totals: {}", self.totals());
+    pub(super) fn apply_requests(&mut self) {
+        for request in self.control.take_requests() {
+            match (request, self.control.phase) {
+                (ControlRequest::LogTotals, _) => {
+                    let totals = self.totals();
+                    record!(target: TOTALS_TARGET, records::TotalsSoFar { totals });
                 }
-                (Command::AnswerTotals, _) => self.control.answer(self.totals()),
-                (Command::Shutdown(cause), State::Running) => self.shut_down(cause),
-                (Command::Shutdown(cause), _) => self.control.state = State::Aborted(cause),
+                (ControlRequest::AnswerTotals, _) => self.control.answer(self.totals()),
+                (ControlRequest::Shutdown(cause), Phase::Running) => self.shut_down(cause),
+                (ControlRequest::Shutdown(cause), _) => self.control.phase = Phase::Aborted(cause),
             }
         }
     }
@@ -50,7 +51,8 @@ impl Server {
             self.accept_backlog(deadline);
         }
         let leaves = self.shares_ports && self.leave();
-        info!("{cause}: stopping ({} open)", self.connections.len());
+        let open = self.connections.len();
+        record!(records::Stopping { cause, open });
         self.timers.arm_drain_timeout(deadline);
         self.observe_draining();
         if !leaves {
@@ -64,11 +66,11 @@ impl Server {
     fn leave(&mut self) -> bool {
         if migrates_handshakes() {
             self.listeners.close(self.poll.registry());
-        } else if let Err(e) = self.listeners.drop_syns() {
-            warn!("new connections may be reset: {e}");
+        } else if let Err(error) = self.listeners.drop_syns() {
+            record!(records::NoLeave { error: &error });
             return false;
         }
-        self.control.state = State::Leaving;
+        self.control.phase = Phase::Leaving;
         let time = LEAVE_TIME.min(self.drain_timeout / 2);
         self.timers.arm_leave(time);
         true
@@ -76,7 +78,7 @@ impl Server {
 
     /// Drains, unless the server has been aborted since.
     pub(super) fn on_left(&mut self) {
-        if self.control.state == State::Leaving {
+        if self.control.phase == Phase::Leaving {
             self.accept_backlog(Instant::now());
             self.drain();
         }
@@ -84,7 +86,7 @@ impl Server {
 
     /// Closes the listeners and drains all connections.
     fn drain(&mut self) {
-        self.control.state = State::Draining;
+        self.control.phase = Phase::Draining;
         self.listeners.close(self.poll.registry());
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
@@ -97,14 +99,14 @@ impl Server {
 
     /// Ends the drain with the last connection.
     pub(super) fn stop_if_drained(&mut self) {
-        if self.control.state == State::Draining && self.connections.is_empty() {
-            self.control.state = State::Stopped;
+        if self.control.phase == Phase::Draining && self.connections.is_empty() {
+            self.control.phase = Phase::Stopped;
         }
     }
 
     /// While the server drains, closes the connections whose peers have all that they get.
     pub(super) fn dismiss_peers(&mut self) {
-        if self.control.state != State::Draining {
+        if self.control.phase != Phase::Draining {
             return;
         }
         for key in self.connections.keys() {
@@ -135,15 +137,16 @@ impl Server {
     pub(super) fn finish(mut self) -> Result<Totals, RunError> {
         let connections = self.connections.len();
         if connections > 0 {
-            warn!("{} aborted", Plural(connections as u64, "connection"));
+            let connections = Plural(connections as u64, "connection");
+            record!(records::Aborted { connections });
         }
         for key in self.connections.keys() {
             self.abort(key);
         }
         let totals = self.totals();
-        info!("totals: {totals}");
-        match self.control.state {
-            State::Aborted(cause) => Err(RunError::Aborted {
+        record!(records::TotalsSoFar { totals });
+        match self.control.phase {
+            Phase::Aborted(cause) => Err(RunError::Aborted {
                 cause,
                 connections,
                 totals: Box::new(totals),

@@ -1,26 +1,27 @@
 //! The loop, and what it does with connections.
 //!
-//! One run: poll -> connection events -> run queue -> commands -> accepts -> timers.
+//! One run: poll -> connection events -> run queue -> requests -> accepts -> timers.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
 use mio::Events;
 use mio::event::Event;
 use mio::net::TcpStream;
 
 use crate::net::options::Support;
+use crate::record;
+use crate::records;
 use crate::server::Server;
 use crate::server::connection::proxy_header::HeaderError;
-use crate::server::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::connection::reason::{CloseCause, Closed, LocalClose};
 use crate::server::connection::{Connection, Outcome};
 use crate::server::connections::ConnectionId;
-use crate::server::control::State;
+use crate::server::control::Phase;
 use crate::server::listeners::Accepted;
 use crate::server::timers::Timer;
-use crate::server::token::Source;
+use crate::server::token::EventSource;
 
 /// Connections accepted per run, so that a flood of connects does not delay the
 /// connections that are open.
@@ -34,7 +35,7 @@ impl Server {
     ///
     /// Accepting comes after all connection events of the batch, so that a slab key
     /// freed in the batch is not reused while a stale event is still to come. It comes
-    /// after the commands, so that a shutdown leaves new connections in an inherited
+    /// after the requests, so that a shutdown leaves new connections in an inherited
     /// backlog. A place in
     /// the run queue may outlive its connection; the next one with its key runs once
     /// more for that, which is harmless.
@@ -58,8 +59,8 @@ impl Server {
                 }
             }
         }
-        if self.control.has_commands() {
-            self.apply_commands();
+        if self.control.has_requests() {
+            self.apply_requests();
         }
         if self.listeners.can_accept() {
             self.accept();
@@ -102,10 +103,10 @@ impl Server {
 
     fn dispatch(&mut self, event: &Event) {
         match event.token().into() {
-            Source::Connection(key) => self.on_connection_event(key, event),
-            Source::Listener(i) => self.listeners.mark_ready(i),
-            Source::Waker => self.control.on_waker(),
-            Source::Signals => self.control.on_signals(),
+            EventSource::Connection(key) => self.on_connection_event(key, event),
+            EventSource::Listener(i) => self.listeners.mark_ready(i),
+            EventSource::Waker => self.control.on_waker(),
+            EventSource::Signals => self.control.on_signals(),
         }
     }
 
@@ -159,7 +160,9 @@ impl Server {
             }
             match self.listeners.accept() {
                 Accepted::Connection(stream, peer, support) => self.open(stream, peer, support),
-                Accepted::ConnectionError(e) => debug!("connection aborted before accept: {e}"),
+                Accepted::ConnectionError(e) => {
+                    record!(records::AbortedBeforeAccept { error: &e });
+                }
                 Accepted::Exhausted => self.timers.arm_retry_accept(),
                 Accepted::WouldBlock => {}
             }
@@ -179,7 +182,7 @@ impl Server {
             connection.await_header();
         }
         if let Err(e) = self.connections.insert(self.poll.registry(), connection) {
-            warn!("{peer} refused: cannot register: {e}");
+            record!(records::CannotRegister { peer, error: &e });
             if !self.proxy_protocol {
                 self.limits.release(peer);
             }
@@ -231,7 +234,7 @@ impl Server {
     /// Closes a connection that has run out of time.
     pub(super) fn abort(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
-            let closed = connection.closed(CloseReason::Local(LocalClose::Shutdown));
+            let closed = connection.closed(CloseCause::Local(LocalClose::Shutdown));
             self.close(key, &closed);
         }
     }
@@ -249,8 +252,8 @@ impl Server {
                 Timer::Idle(key) => self.expire_idle(key),
                 Timer::Send(key) => self.expire_send(key),
                 Timer::Leave => self.on_left(),
-                Timer::DrainTimeout if self.control.state.is_running() => {
-                    self.control.state = State::Stopped;
+                Timer::DrainTimeout if self.control.phase.is_running() => {
+                    self.control.phase = Phase::Stopped;
                 }
                 Timer::DrainTimeout => {} // Aborted in the same run.
                 Timer::Progress => self.observe_progress(),
@@ -297,7 +300,7 @@ impl Server {
         if let Some(blocked_for) = connection.blocked_for(now)
             && self.timers.rearm_send(key, blocked_for)
         {
-            let closed = connection.closed(CloseReason::SendTimeout(None));
+            let closed = connection.closed(CloseCause::SendTimeout(None));
             self.close(key, &closed);
         }
     }

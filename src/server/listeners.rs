@@ -14,10 +14,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::address::HostPort;
 use crate::error::with_context;
-use crate::net::listener::{Listener, is_connection_error, lacks_family};
+use crate::net::bind::bind_all;
+use crate::net::listener::{Listener, is_connection_error};
 use crate::net::options::{StreamOptions, Support};
+use crate::record;
+use crate::records;
 use crate::server::log_limit::LogLimit;
-use crate::server::token::Source;
+use crate::server::token::EventSource;
 
 /// So many connection errors in a row are taken for a lack of resources.
 const MAX_CONSECUTIVE_ERRORS: usize = 1000;
@@ -80,7 +83,8 @@ impl Listeners {
             let sockets = addr
                 .resolve()
                 .map_err(|e| with_context(&e, format_args!("cannot resolve {addr}")))?;
-            all.append(&mut bind_host(&sockets, reuse_port, options)?);
+            let bind = |addr| Listener::bind(addr, reuse_port, options);
+            all.append(&mut bind_all(&sockets, "listen on", bind)?);
         }
         Listeners::new(all, false)
     }
@@ -123,7 +127,7 @@ impl Listeners {
     /// Registers all listeners.
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
         for (i, listener) in self.all.iter_mut().enumerate() {
-            listener.register(registry, Source::Listener(i).into())?;
+            listener.register(registry, EventSource::Listener(i).into())?;
         }
         Ok(())
     }
@@ -199,8 +203,9 @@ impl Listeners {
     /// (epoll(7), question 6), so they are deregistered first.
     pub fn close(&mut self, registry: &Registry) {
         for listener in &mut self.all {
-            if let Err(e) = listener.deregister(registry) {
-                log::debug!("cannot deregister {}: {e}", listener.addr());
+            if let Err(error) = listener.deregister(registry) {
+                let (addr, error) = (listener.addr(), &error);
+                record!(records::ListenerDeregister { addr, error });
             }
         }
         self.all.clear();
@@ -231,7 +236,7 @@ impl Listeners {
     /// Ends the time for which one warning is enough.
     fn backlogs_are_empty(&mut self) {
         if std::mem::take(&mut self.exhausted) {
-            log::info!("accept resumed");
+            record!(records::AcceptResumed {});
         }
     }
 
@@ -281,34 +286,7 @@ impl Listeners {
         self.pauses += 1;
         if !self.exhausted && self.log_limit.check(Instant::now()).is_some() {
             self.exhausted = true;
-            log::warn!("accept paused: {cause}");
+            record!(records::AcceptPaused { cause });
         }
-    }
-}
-
-/// Binds the addresses of one host.
-fn bind_host(
-    sockets: &[SocketAddr],
-    reuse_port: bool,
-    options: StreamOptions,
-) -> io::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    let mut skipped = None;
-    for &addr in sockets {
-        match Listener::bind(addr, reuse_port, options) {
-            Ok(listener) => listeners.push(listener),
-            Err(e) => {
-                let error = with_context(&e, format_args!("cannot listen on {addr}"));
-                if !lacks_family(&e) {
-                    return Err(error);
-                }
-                log::debug!("{error}");
-                skipped = Some(error);
-            }
-        }
-    }
-    match skipped {
-        Some(error) if listeners.is_empty() => Err(error),
-        _ => Ok(listeners),
     }
 }

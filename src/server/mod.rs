@@ -3,8 +3,10 @@
 mod connection;
 mod connections;
 mod control;
+mod descriptors;
 mod drain;
 mod event_loop;
+mod handle;
 mod limits;
 mod listeners;
 mod log_limit;
@@ -17,12 +19,13 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
 use mio::{Events, Poll};
 
 use crate::config::{Config, MAX_PREFIX_LEN};
 use crate::error::{RunError, with_context};
 use crate::net::options::StreamOptions;
+use crate::record;
+use crate::records;
 use crate::server::connection::Context;
 use crate::server::connection::decoder::InputBuffer;
 use crate::server::connection::encoder::LineEncoder;
@@ -31,14 +34,15 @@ use crate::stats::Totals;
 
 use connections::Connections;
 use control::Control;
-use limits::{ConnectionLimits, effective_max_connections};
+use descriptors::effective_max_connections;
+use limits::ConnectionLimits;
 use listeners::Listeners;
 use observer::Observed;
 use timers::{Timeouts, Timers};
 
-pub use control::Handle;
+pub use descriptors::raise_fd_limit;
 pub(crate) use drain::Peers;
-pub use limits::raise_fd_limit;
+pub use handle::Handle;
 pub use observer::Observer;
 
 /// Events taken per run of the loop.
@@ -126,9 +130,6 @@ impl Server {
         let poll = Poll::new().map_err(loop_error)?;
         let control = Control::new(poll.registry()).map_err(loop_error)?;
         listeners.register(poll.registry()).map_err(loop_error)?;
-        for warning in config.warnings() {
-            warn!("{warning}");
-        }
         let max_connections = effective_max_connections(config.max_connections, listeners.len());
         Ok(Server {
             poll,
@@ -227,7 +228,7 @@ impl Server {
         descriptors.map_err(RunError::Start)?;
         self.control.start();
         for addr in self.listeners.addrs() {
-            info!("listening on {addr}");
+            record!(records::Listening { addr });
         }
         self.observe_listening();
         Ok(())
@@ -240,7 +241,7 @@ impl Server {
     /// Those of [`run`](Server::run).
     pub(crate) fn serve(mut self, peers: Peers) -> Result<Totals, RunError> {
         let mut events = Events::with_capacity(EVENT_CAPACITY);
-        while self.control.state.is_running() {
+        while self.control.phase.is_running() {
             self.run_once(&mut events).map_err(RunError::Poll)?;
             if peers == Peers::Dismissed {
                 self.dismiss_peers();
@@ -287,9 +288,16 @@ fn stream_options(config: &Config) -> StreamOptions {
 fn warn_of_lost_settings(config: &Config, listeners: &Listeners) {
     let mptcp = listeners.mptcp_addrs().filter(|_| config.packet_per_line);
     for addr in mptcp {
-        warn!("{addr}: lines may share packets, as MPTCP ignores MSG_EOR");
+        record!(records::SharedPackets { addr });
     }
     if config.keepalive.is_none() && config.idle_timeout.is_none() {
-        warn!("without keepalive and an idle timeout, a quiet peer that vanishes stays for ever");
+        record!(records::QuietPeersStay {});
+    }
+    if config.proxy_protocol {
+        if config.proxy_timeout.is_none() && config.idle_timeout.is_none() {
+            record!(records::EndlessHeader {});
+        }
+    } else if config.proxy_timeout != Config::default().proxy_timeout {
+        record!(records::IdleProxyTimeout {});
     }
 }

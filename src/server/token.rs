@@ -4,7 +4,7 @@ use mio::Token;
 
 /// An event source of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum EventSource {
     /// The connection with this slab key.
     Connection(usize),
     /// The listener with this index.
@@ -20,24 +20,24 @@ const FIRST_LISTENER: usize = usize::MAX - 2;
 // File descriptors are `i32`, so there are no more listeners than that.
 const LAST_LISTENER: usize = FIRST_LISTENER - i32::MAX as usize;
 
-impl From<Source> for Token {
-    fn from(source: Source) -> Token {
+impl From<EventSource> for Token {
+    fn from(source: EventSource) -> Token {
         Token(match source {
-            Source::Connection(key) => key,
-            Source::Listener(i) => FIRST_LISTENER - i,
-            Source::Waker => WAKER,
-            Source::Signals => SIGNALS,
+            EventSource::Connection(key) => key,
+            EventSource::Listener(i) => FIRST_LISTENER - i,
+            EventSource::Waker => WAKER,
+            EventSource::Signals => SIGNALS,
         })
     }
 }
 
-impl From<Token> for Source {
-    fn from(Token(token): Token) -> Source {
+impl From<Token> for EventSource {
+    fn from(Token(token): Token) -> EventSource {
         match token {
-            ..LAST_LISTENER => Source::Connection(token),
-            LAST_LISTENER..=FIRST_LISTENER => Source::Listener(FIRST_LISTENER - token),
-            SIGNALS => Source::Signals,
-            WAKER.. => Source::Waker,
+            ..LAST_LISTENER => EventSource::Connection(token),
+            LAST_LISTENER..=FIRST_LISTENER => EventSource::Listener(FIRST_LISTENER - token),
+            SIGNALS => EventSource::Signals,
+            WAKER.. => EventSource::Waker,
         }
     }
 }
@@ -49,14 +49,14 @@ mod tests {
     #[test]
     fn every_source_has_a_token_of_its_own() {
         for source in [
-            Source::Connection(0),
-            Source::Connection(1 << 30),
-            Source::Listener(0),
-            Source::Listener(i32::MAX as usize),
-            Source::Waker,
-            Source::Signals,
+            EventSource::Connection(0),
+            EventSource::Connection(1 << 30),
+            EventSource::Listener(0),
+            EventSource::Listener(i32::MAX as usize),
+            EventSource::Waker,
+            EventSource::Signals,
         ] {
-            assert_eq!(Source::from(Token::from(source)), source);
+            assert_eq!(EventSource::from(Token::from(source)), source);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use echoline::TOTALS_TARGET;
+use echoline::{Plural, TOTALS_TARGET};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, Stat, fstat, open};
@@ -21,6 +21,7 @@ use rustix::termios::ttyname;
 use simple_logger::SimpleLogger;
 
 use crate::log_filter::LogFilter;
+use crate::records::RecordsLost;
 
 /// The target that records of this package are printed with, instead of the module
 /// path.
@@ -40,9 +41,9 @@ struct NonBlockingLogger {
     /// journald reads stdout.
     to_journal: bool,
     filter: LogFilter,
-    /// Records lost since the last one printed. A record that failed halfway,
-    /// as on a full disk, may still leave stdout's buffer later.
-    lost: AtomicU64,
+    /// Lost records that have been reported. A record that failed halfway, as on a full
+    /// disk, may still leave stdout's buffer later.
+    reported: AtomicU64,
 }
 
 impl Log for NonBlockingLogger {
@@ -58,7 +59,6 @@ impl Log for NonBlockingLogger {
         let own = record.target().starts_with(TARGET);
         let target = if own { TARGET } else { record.target() };
         if !self.report_lost() || !self.print(record.level(), target, *record.args()) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
             LOST.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -67,20 +67,18 @@ impl Log for NonBlockingLogger {
 }
 
 impl NonBlockingLogger {
-    /// Prints how many records were lost, if any. Returns false if that failed.
+    /// Prints how many records were lost since the last report, if any. Returns false if that failed.
     fn report_lost(&self) -> bool {
-        let lost = self.lost.load(Ordering::Relaxed);
+        let lost = lost_records() - self.reported.load(Ordering::Relaxed);
         if lost == 0 {
             return true;
         }
-        let s = if lost == 1 { "" } else { "s" };
-        let printed = self.print(
-            Level::Warn,
-            TARGET,
-            format_args!("{lost} log record{s} lost"),
-        );
+        let record = RecordsLost {
+            records: Plural(lost, "log record"),
+        };
+        let printed = self.print(RecordsLost::LEVEL, TARGET, format_args!("{record}"));
         if printed {
-            self.lost.fetch_sub(lost, Ordering::Relaxed);
+            self.reported.fetch_add(lost, Ordering::Relaxed);
         }
         printed
     }
@@ -146,7 +144,7 @@ pub fn init(filter: &LogFilter) {
         inner,
         to_journal,
         filter: filter.clone(),
-        lost: AtomicU64::new(0),
+        reported: AtomicU64::new(0),
     };
     log::set_boxed_logger(Box::new(logger)).expect("no other logger is set");
     log::set_max_level(filter.most_verbose().max(LevelFilter::Info)); // Info is the level of totals.

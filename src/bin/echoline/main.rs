@@ -10,6 +10,7 @@ mod manual;
 mod metrics;
 mod packets;
 mod ping;
+mod records;
 mod rows;
 mod server_options;
 mod systemd;
@@ -19,7 +20,7 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::process::ExitCode;
 
-use echoline::Server;
+use echoline::{Server, record};
 use log::Level;
 
 use crate::cli::{Cli, Exit};
@@ -30,8 +31,6 @@ use crate::systemd::ServiceManager;
 
 const CANNOT_BIND_INHERITED: &str =
     "cannot be used with the sockets that systemd has opened (LISTEN_FDS) (see echoline --help)";
-const OVERRIDDEN_BY_INHERITED: &str =
-    "has no effect: systemd has opened the sockets (LISTEN_FDS), and their unit has the addresses";
 
 fn main() -> ExitCode {
     match cli::parse() {
@@ -71,19 +70,18 @@ fn run(cli: &cli::Server, inherited: Vec<TcpListener>) -> io::Result<()> {
     logger::init(&cli.log_filter);
     for directive in &cli.log_filter.malformed {
         let directive = directive.escape_debug();
-        log::warn!(
-            "RUST_LOG: '{directive}' is ignored: it is neither off, error, warn, info, debug or trace nor TARGET=LEVEL"
-        );
+        record!(records::MalformedDirective { directive });
     }
     for name in &cli.unknown_variables {
         let name = name.to_string_lossy();
-        log::warn!("unknown environment variable {}", name.escape_debug());
+        let name = name.escape_debug();
+        record!(records::UnknownVariable { name });
     }
     if let Err(e) = echoline::raise_fd_limit() {
-        log::warn!("cannot raise the limit on file descriptors: {e}");
+        record!(records::FdLimit { error: &e });
     }
     let service_manager = ServiceManager::from_environment().unwrap_or_else(|e| {
-        log::warn!("cannot notify the service manager: {e}");
+        record!(records::CannotNotify { error: &e });
         None
     });
     let metrics = cli
@@ -97,7 +95,7 @@ fn run(cli: &cli::Server, inherited: Vec<TcpListener>) -> io::Result<()> {
         Server::bind(&config)?
     } else {
         for variable in &cli.binding_variables {
-            log::warn!("{variable} {OVERRIDDEN_BY_INHERITED}");
+            record!(records::OverriddenVariable { variable });
         }
         config.reuse_port = false;
         Server::from_listeners(&config, inherited)?

@@ -13,8 +13,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use echoline::{MAX_TIMEOUT, Observer, Totals};
+use echoline::{MAX_TIMEOUT, Observer, Totals, record};
 use sd_notify::NotifyState;
+
+use crate::records;
 
 /// The sockets of socket activation (`LISTEN_FDS`, `sd_listen_fds(3)`), if there are
 /// any. Their kind is not checked, and their names are ignored. To be called once,
@@ -91,7 +93,7 @@ impl ServiceManager {
             Ok(_) => (self.unsent, self.failed) = (None, false),
             Err(e) if !self.failed => {
                 self.failed = true;
-                log::warn!("cannot notify the service manager: {e}");
+                record!(records::CannotNotify { error: &e });
             }
             Err(_) => {}
         }

@@ -5,7 +5,7 @@ use std::io;
 use crate::net::socket::ReadOutcome;
 use crate::net::stream::Stream;
 use crate::server::connection::decoder::LineDecoder;
-use crate::server::connection::reason::{CloseReason, Closed, LocalClose};
+use crate::server::connection::reason::{CloseCause, Closed, LocalClose};
 use crate::server::connection::state::{Input, State};
 use crate::server::connection::{Connection, Context, Outcome};
 
@@ -22,10 +22,10 @@ impl<S: Stream> Connection<S> {
     }
 
     /// The connection as closed now: by the server, if the server has stopped reading
-    /// lines, else for `reason`.
-    pub fn closed(&self, reason: CloseReason) -> Closed {
+    /// lines, else for `cause`.
+    pub fn closed(&self, cause: CloseCause) -> Closed {
         Closed {
-            reason: self.state.reason(reason),
+            cause: self.state.cause(cause),
             segments: self.socket.tcp_info().segments,
         }
     }
@@ -35,7 +35,7 @@ impl<S: Stream> Connection<S> {
     pub(super) fn failed(&self, e: io::Error) -> Closed {
         let is_reset = e.kind() == io::ErrorKind::ConnectionReset;
         self.closed(if is_reset && !self.has_received() {
-            CloseReason::Peer
+            CloseCause::Peer
         } else {
             e.into()
         })
@@ -126,7 +126,7 @@ impl<S: Stream> Connection<S> {
             self.socket.check()?;
         }
         let closed = Closed {
-            reason: self.state.reason(CloseReason::Peer),
+            cause: self.state.cause(CloseCause::Peer),
             segments: info.segments,
         };
         Ok(Outcome::Close(Box::new(closed)))

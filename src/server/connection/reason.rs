@@ -1,13 +1,12 @@
-//! Why connections are closed. Each close has one reason.
+//! Why connections are closed: the cause with its details, which counts as one reason.
 
 use std::fmt;
 use std::io;
 
 use rustix::io::Errno;
 
-use crate::net::tcp_info::SegmentCounts;
 use crate::server::connection::proxy_header::HeaderError;
-use crate::stats::CloseCounts;
+use crate::stats::{CloseReason, SegmentCounts};
 
 /// Why the server ends a connection that its peer has not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub(crate) enum LocalClose {
 
 /// Why a connection is closed.
 #[derive(Debug)]
-pub(crate) enum CloseReason {
+pub(crate) enum CloseCause {
     /// The peer finished, and everything was echoed.
     Peer,
     /// The server ended it.
@@ -39,20 +38,20 @@ pub(crate) enum CloseReason {
 /// A connection that is over.
 #[derive(Debug)]
 pub(crate) struct Closed {
-    pub reason: CloseReason,
+    pub cause: CloseCause,
     /// `None` where the kernel does not count them.
     pub segments: Option<SegmentCounts>,
 }
 
-impl From<io::Error> for CloseReason {
-    fn from(e: io::Error) -> CloseReason {
+impl From<io::Error> for CloseCause {
+    fn from(e: io::Error) -> CloseCause {
         // TCP_USER_TIMEOUT and keepalive end alike (tcp(7)).
         if e.kind() == io::ErrorKind::TimedOut {
-            CloseReason::SendTimeout(None)
+            CloseCause::SendTimeout(None)
         } else if is_soft(&e) {
-            CloseReason::SendTimeout(Some(e))
+            CloseCause::SendTimeout(Some(e))
         } else {
-            CloseReason::Error(e)
+            CloseCause::Error(e)
         }
     }
 }
@@ -87,32 +86,33 @@ fn is_soft(e: &io::Error) -> bool {
     Errno::from_io_error(e).is_some_and(|errno| SOFT_ERRORS.contains(&errno))
 }
 
-impl CloseReason {
-    /// Counts a close for this reason.
-    pub fn count(&self, counts: &mut CloseCounts) {
-        *match self {
-            CloseReason::Peer => &mut counts.peer,
-            CloseReason::Local(LocalClose::LineLimit) => &mut counts.line_limit,
-            CloseReason::Local(LocalClose::IdleTimeout) => &mut counts.idle_timeout,
-            CloseReason::Local(LocalClose::Shutdown) => &mut counts.shutdown,
-            CloseReason::Local(LocalClose::ProxyHeader(_)) => &mut counts.proxy_header,
-            CloseReason::SendTimeout(_) => &mut counts.send_timeout,
-            CloseReason::Error(_) => &mut counts.error,
-        } += 1;
+impl CloseCause {
+    /// What the close counts as.
+    pub fn reason(&self) -> CloseReason {
+        match self {
+            CloseCause::Peer => CloseReason::Peer,
+            CloseCause::Local(LocalClose::LineLimit) => CloseReason::LineLimit,
+            CloseCause::Local(LocalClose::IdleTimeout) => CloseReason::IdleTimeout,
+            CloseCause::Local(LocalClose::Shutdown) => CloseReason::Shutdown,
+            CloseCause::Local(LocalClose::ProxyHeader(_)) => CloseReason::ProxyHeader,
+            CloseCause::SendTimeout(_) => CloseReason::SendTimeout,
+            CloseCause::Error(_) => CloseReason::Error,
+        }
     }
 }
 
-impl fmt::Display for CloseReason {
+/// The reason, and in parentheses what else is known.
+impl fmt::Display for CloseCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self.reason();
         match self {
-            CloseReason::Peer => f.write_str("peer"),
-            CloseReason::Local(LocalClose::LineLimit) => f.write_str("line limit"),
-            CloseReason::Local(LocalClose::IdleTimeout) => f.write_str("idle timeout"),
-            CloseReason::Local(LocalClose::Shutdown) => f.write_str("shutdown"),
-            CloseReason::Local(LocalClose::ProxyHeader(e)) => write!(f, "proxy header ({e})"),
-            CloseReason::SendTimeout(None) => f.write_str("send timeout"),
-            CloseReason::SendTimeout(Some(e)) => write!(f, "send timeout ({})", Words(e)),
-            CloseReason::Error(e) => write!(f, "error ({})", Words(e)),
+            CloseCause::Local(LocalClose::ProxyHeader(e)) => write!(f, "{reason} ({e})"),
+            CloseCause::SendTimeout(Some(e)) | CloseCause::Error(e) => {
+                write!(f, "{reason} ({})", Words(e))
+            }
+            CloseCause::Peer | CloseCause::Local(_) | CloseCause::SendTimeout(None) => {
+                reason.fmt(f)
+            }
         }
     }
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn shown(errno: Errno) -> String {
-        CloseReason::from(io::Error::from(errno)).to_string()
+        CloseCause::from(io::Error::from(errno)).to_string()
     }
 
     #[test]

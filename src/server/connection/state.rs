@@ -2,7 +2,7 @@
 //! I/O.
 
 use crate::server::connection::proxy_header::HeaderError;
-use crate::server::connection::reason::{CloseReason, LocalClose};
+use crate::server::connection::reason::{CloseCause, LocalClose};
 
 /// Where a connection stands between its accept and its close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,9 +116,9 @@ impl State {
     }
 
     /// Why the connection is closed if it ends now: by the server, if the server has stopped
-    /// reading lines, else for `reason`.
-    pub fn reason(self, reason: CloseReason) -> CloseReason {
-        self.local_close().map_or(reason, CloseReason::Local)
+    /// reading lines, else for `cause`.
+    pub fn cause(self, cause: CloseCause) -> CloseCause {
+        self.local_close().map_or(cause, CloseCause::Local)
     }
 
     /// The reason of a server that has stopped reading lines.
@@ -210,12 +210,12 @@ mod tests {
             state,
             State::Flushing(None) | State::Lingering(_) | State::Closing(_)
         );
-        let peer = is_over.then_some((PeerFinishes, CloseReason::Peer));
-        let error = CloseReason::Error(io::Error::other("any"));
-        let shutdown = CloseReason::Local(LocalClose::Shutdown);
+        let peer = is_over.then_some((PeerFinishes, CloseCause::Peer));
+        let error = CloseCause::Error(io::Error::other("any"));
+        let shutdown = CloseCause::Local(LocalClose::Shutdown);
         let others = [(SocketFails, error), (TimeRunsOut, shutdown)];
         let all = peer.into_iter().chain(others);
-        all.map(|(end, reason)| (end, state.reason(reason).to_string()))
+        all.map(|(end, reason)| (end, state.cause(reason).to_string()))
             .collect()
     }
 
@@ -297,7 +297,7 @@ mod tests {
             for (end, reason) in ends(state) {
                 let cell = &cells[end as usize];
                 let expected = match state.local_close() {
-                    Some(why) if cell == "its reason" => CloseReason::Local(why).to_string(),
+                    Some(why) if cell == "its reason" => CloseCause::Local(why).to_string(),
                     _ => cell.replace("error or send timeout", "error (any)"),
                 };
                 assert_eq!(reason, expected, "{name}, {end:?}");

@@ -15,11 +15,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection on a non-blocking socket.
 pub struct Exchange {
     stream: TcpStream,
-    state: State,
+    stage: Stage,
     deadline: Instant,
 }
 
-enum State {
+enum Stage {
     /// The request has arrived so far.
     Receiving(Vec<u8>),
     /// The loop is asked, since then.
@@ -37,7 +37,7 @@ impl Exchange {
         stream.set_nonblocking(true)?;
         Ok(Exchange {
             stream,
-            state: State::Receiving(Vec::new()),
+            stage: Stage::Receiving(Vec::new()),
             deadline: Instant::now() + TIMEOUT,
         })
     }
@@ -45,18 +45,18 @@ impl Exchange {
     /// What to poll for. While the loop is asked, only the end of the connection is an
     /// event, which poll(2) reports in any case.
     pub fn poll_fd(&self) -> PollFd<'_> {
-        let flags = match self.state {
-            State::Waiting(..) => PollFlags::empty(),
-            State::Sending(_) => PollFlags::OUT,
-            State::Receiving(_) | State::Lingering => PollFlags::IN,
+        let flags = match self.stage {
+            Stage::Waiting(..) => PollFlags::empty(),
+            Stage::Sending(_) => PollFlags::OUT,
+            Stage::Receiving(_) | Stage::Lingering => PollFlags::IN,
         };
         PollFd::new(&self.stream, flags)
     }
 
     /// How long the exchange may wait for its next event.
     pub fn time_left(&self) -> Duration {
-        let until = match self.state {
-            State::Waiting(_, since) => self.deadline.min(since + ANSWER_TIMEOUT),
+        let until = match self.stage {
+            Stage::Waiting(_, since) => self.deadline.min(since + ANSWER_TIMEOUT),
             _ => self.deadline,
         };
         until.saturating_duration_since(Instant::now())
@@ -75,10 +75,10 @@ impl Exchange {
         if has_event && !self.on_event()? {
             return Ok(false);
         }
-        if let State::Waiting(request, since) = self.state
+        if let Stage::Waiting(request, since) = self.stage
             && let Some(status) = source.status(since)
         {
-            self.state = State::Sending(request.respond(status));
+            self.stage = Stage::Sending(request.respond(status));
             self.send()?;
         }
         Ok(true)
@@ -86,32 +86,32 @@ impl Exchange {
 
     fn on_event(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 4096];
-        match &mut self.state {
-            State::Receiving(received) => {
+        match &mut self.stage {
+            Stage::Receiving(received) => {
                 let len = self.stream.read(&mut buffer)?;
                 received.extend_from_slice(&buffer[..len]);
-                self.state = match http::parse(received) {
+                self.stage = match http::parse(received) {
                     None => return Ok(len > 0),
-                    Some(Ok(request)) => State::Waiting(request, Instant::now()),
-                    Some(Err(refusal)) => State::Sending(refusal.into_bytes(true)),
+                    Some(Ok(request)) => Stage::Waiting(request, Instant::now()),
+                    Some(Err(refusal)) => Stage::Sending(refusal.into_bytes(true)),
                 };
             }
-            State::Waiting(..) => return Ok(false),
-            State::Sending(_) => {}
-            State::Lingering => return Ok(self.stream.read(&mut buffer)? > 0),
+            Stage::Waiting(..) => return Ok(false),
+            Stage::Sending(_) => {}
+            Stage::Lingering => return Ok(self.stream.read(&mut buffer)? > 0),
         }
         self.send()?;
         Ok(true)
     }
 
     fn send(&mut self) -> io::Result<()> {
-        if let State::Sending(rest) = &mut self.state {
+        if let Stage::Sending(rest) = &mut self.stage {
             while !rest.is_empty() {
                 let len = self.stream.write(rest)?;
                 rest.drain(..len);
             }
             self.stream.shutdown(Shutdown::Write)?;
-            self.state = State::Lingering;
+            self.stage = Stage::Lingering;
         }
         Ok(())
     }

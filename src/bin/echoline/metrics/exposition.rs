@@ -149,7 +149,7 @@ impl Exposition {
     fn closes(&mut self, totals: &Totals) {
         self.counter("connections_closed", "Connections closed, by reason.");
         for (reason, count) in totals.closes.by_reason() {
-            let reason = reason.replace(' ', "_");
+            let reason = reason.name().replace(' ', "_");
             self.sample(
                 format_args!("connections_closed_total{{reason=\"{reason}\"}}"),
                 count,
@@ -164,6 +164,8 @@ impl Exposition {
 
 #[cfg(test)]
 mod tests {
+    use echoline::CloseReason;
+
     use super::*;
 
     fn counter_lines(format: Format) -> Vec<String> {
@@ -192,5 +194,15 @@ mod tests {
     fn only_open_metrics_ends_with_eof() {
         let ends = |format| text(&Totals::default(), 0, format).ends_with("\n# EOF\n");
         assert!(ends(Format::OpenMetrics) && !ends(Format::Prometheus));
+    }
+
+    #[test]
+    fn each_reason_for_a_close_is_a_sample() {
+        let text = text(&Totals::default(), 0, Format::Prometheus);
+        for reason in CloseReason::ALL {
+            let label = reason.name().replace(' ', "_");
+            let sample = format!("echoline_connections_closed_total{{reason=\"{label}\"}} 0\n");
+            assert!(text.contains(&sample), "{sample}");
+        }
     }
 }

@@ -21,17 +21,17 @@ mod source;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use echoline::{Handle, HostPort};
+use echoline::{Handle, HostPort, record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use exchange::Exchange;
 use source::Source;
+
+use crate::records;
 
 /// Connections at a time. The file descriptors that the library keeps free suffice for
 /// them.
@@ -61,22 +61,13 @@ impl Metrics {
     /// If the name does not resolve, or an address cannot be bound; the text says which
     /// and why.
     pub fn bind(addr: &HostPort) -> io::Result<Metrics> {
-        let resolved = addr.resolve().map_err(|e| cannot_serve(addr, &e))?;
-        let (mut listeners, mut lacking) = (Vec::new(), None);
-        for addr in resolved {
-            match listen(addr) {
-                Ok(listener) => listeners.push(listener),
-                Err(e) if lacks_family(&e) => lacking = Some(cannot_serve(&addr, &e)),
-                Err(e) => return Err(cannot_serve(&addr, &e)),
-            }
-        }
-        match lacking {
-            Some(error) if listeners.is_empty() => Err(error),
-            _ => Ok(Metrics {
-                listeners,
-                wake: io::pipe().map_err(|e| cannot_serve(addr, &e))?,
-            }),
-        }
+        let cannot_serve =
+            |e: io::Error| io::Error::new(e.kind(), format!("cannot serve metrics on {addr}: {e}"));
+        let addrs = addr.resolve().map_err(cannot_serve)?;
+        Ok(Metrics {
+            listeners: echoline::listen_on(&addrs, "serve metrics on", BACKLOG)?,
+            wake: io::pipe().map_err(cannot_serve)?,
+        })
     }
 
     /// Starts the thread, which asks `server` for its totals.
@@ -86,7 +77,8 @@ impl Metrics {
     /// If the thread cannot be started.
     pub fn serve(self, server: Handle) -> io::Result<()> {
         for listener in &self.listeners {
-            log::info!("metrics on http://{}/metrics", listener.local_addr()?);
+            let addr = listener.local_addr()?;
+            record!(records::MetricsListening { addr });
         }
         let source = Source::new(server, self.wake);
         thread::Builder::new()
@@ -95,28 +87,6 @@ impl Metrics {
             .map_err(|e| io::Error::new(e.kind(), format!("cannot serve metrics: {e}")))?;
         Ok(())
     }
-}
-
-fn cannot_serve(addr: &dyn std::fmt::Display, e: &io::Error) -> io::Error {
-    io::Error::new(e.kind(), format!("cannot serve metrics on {addr}: {e}"))
-}
-
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?; // 0.0.0.0 and [::] are two listeners.
-    }
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Whether the machine lacks the address family, or IPv6 is switched off.
-fn lacks_family(e: &io::Error) -> bool {
-    let errno = Errno::from_io_error(e);
-    errno.is_some_and(|errno| [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].contains(&errno))
 }
 
 fn run(listeners: &[TcpListener], mut source: Source) -> ! {

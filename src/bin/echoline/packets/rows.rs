@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use echoline::Plural;
 use echoline::capture::{Acked, Kind, Packet, Side, Span};
 
-use super::words::{Count, Numbers, time};
+use super::words::{Numbers, time};
 
 /// TCP's FIN flag.
 const FIN: u16 = 0x01;
@@ -40,7 +41,7 @@ pub fn packet(packet: &Packet) -> String {
 }
 
 fn content(packet: &Packet) -> String {
-    let len = Count(packet.len.into(), "byte");
+    let len = Plural(packet.len.into(), "byte");
     let ack = packet.acked.map(acked_words);
     let with_ack = ack
         .as_ref()
@@ -109,7 +110,7 @@ fn span(packet: &Packet, lines: Span) -> String {
     let numbers = Numbers(noun, lines.first, lines.last);
     let is_whole = lines.first_byte == 1 && lines.ends;
     if is_whole || lines.first != lines.last {
-        let mut text = format!("{numbers}, {}", Count(packet.len.into(), "byte"));
+        let mut text = format!("{numbers}, {}", Plural(packet.len.into(), "byte"));
         if lines.first_byte > 1 {
             let _ = write!(text, ", from byte {} of the first", lines.first_byte);
         }

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use echoline::Plural;
 use echoline::capture::{
     Closed, NO_DIRECTION, Notes, PacketsPerLine, Report, Side, Summary, Undecided, Verdict,
 };
 
 use super::options::Options;
-use super::words::{Count, in_packets, time};
+use super::words::{in_packets, time};
 
 /// The line above the packets of a connection.
 pub fn title(report: &Report) -> String {
@@ -27,7 +28,7 @@ pub fn connection(report: &Report) -> String {
         counts.close,
         counts.again,
         counts.late,
-        Count(report.not_captured, "byte"),
+        Plural(report.not_captured, "byte"),
     );
     lines(&mut text, report);
     for (line, fault) in &tally.faults {
@@ -69,7 +70,7 @@ fn places(text: &mut String, report: &Report) {
             text,
             "  counted on interface {}{device}; {} seen elsewhere",
             point.interface,
-            Count(counts.elsewhere, "packet"),
+            Plural(counts.elsewhere, "packet"),
         );
     } else if point.direction != NO_DIRECTION && point.device != 0 {
         let _ = writeln!(text, "  counted on device {}", point.device);
@@ -78,7 +79,7 @@ fn places(text: &mut String, report: &Report) {
         let _ = writeln!(
             text,
             "  {} not counted",
-            Count(counts.duplicates, "duplicate")
+            Plural(counts.duplicates, "duplicate")
         );
     }
 }
@@ -93,7 +94,7 @@ fn lines(text: &mut String, report: &Report) {
         let _ = writeln!(text, "  no line");
         return;
     }
-    let mut line = format!("  {}: ", Count(tally.requests, "line"));
+    let mut line = format!("  {}: ", Plural(tally.requests, "line"));
     line += &distribution(&tally.packets_per_line, tally.at_least > 0);
     if !tally.unusual.is_empty() {
         let numbers: Vec<_> = tally
@@ -101,14 +102,14 @@ fn lines(text: &mut String, report: &Report) {
             .iter()
             .map(|(number, _)| number.to_string())
             .collect();
-        let noun = if numbers.len() == 1 { "line" } else { "lines" };
+        let noun = Plural::noun(numbers.len() as u64, "line");
         let more = if numbers.len() == 8 { ", …" } else { "" };
         let _ = write!(line, " ({noun} {}{more})", numbers.join(", "));
     }
     if let Some(ratio) = unusual_ratio(report.echo_packets, tally.echoes) {
         let _ = write!(line, "; {ratio:.2} data packets per line");
     }
-    let (on_echo, stalls) = (tally.ack_on_echo, Count(counts.stalls, "stall"));
+    let (on_echo, stalls) = (tally.ack_on_echo, Plural(counts.stalls, "stall"));
     let _ = write!(
         line,
         "; ACK on the echo {on_echo} of {}; {stalls}",
@@ -192,8 +193,8 @@ pub fn summary(options: &Options, summary: &Summary, notes: Notes, packets: u64)
     let totals = &summary.totals;
     let mut text = String::new();
     let (packets, connections) = (
-        Count(packets, "packet"),
-        Count(totals.connections, "connection"),
+        Plural(packets, "packet"),
+        Plural(totals.connections, "connection"),
     );
     let _ = writeln!(text, "--- {}: {packets}, {connections} ---", options.name());
     if totals.connections != 1 || options.quiet {
@@ -206,15 +207,15 @@ pub fn summary(options: &Options, summary: &Summary, notes: Notes, packets: u64)
             totals.close,
             totals.again,
             totals.late,
-            Count(totals.not_captured, "byte"),
+            Plural(totals.not_captured, "byte"),
         );
-        let _ = write!(text, "{}: ", Count(totals.requests, "line"));
+        let _ = write!(text, "{}: ", Plural(totals.requests, "line"));
         text += &distribution(&totals.packets_per_line, totals.merged > 0);
         if let Some(ratio) = unusual_ratio(totals.echo_packets, totals.echoes) {
             let _ = write!(text, "; {ratio:.2} data packets per line");
         }
         let (on_echo, matched) = (totals.ack_on_echo, totals.matched);
-        let stalls = Count(totals.stalls, "stall");
+        let stalls = Plural(totals.stalls, "stall");
         let _ = writeln!(
             text,
             "; ACK on the echo {on_echo} of {matched}; {stalls}; {} wrong, {} not compared",
@@ -233,14 +234,14 @@ pub fn summary(options: &Options, summary: &Summary, notes: Notes, packets: u64)
         let _ = writeln!(
             text,
             "no line echo: {}",
-            Count(summary.no_echo, "connection")
+            Plural(summary.no_echo, "connection")
         );
     }
     if notes.dropped > 0 {
         let _ = writeln!(
             text,
             "the capture says that it lost {}",
-            Count(notes.dropped, "packet")
+            Plural(notes.dropped, "packet")
         );
     }
     verdict(&mut text, options, summary);

@@ -3,17 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use echoline::Plural;
 use echoline::capture::Summary;
-
-/// A count and its noun: "1 line", "2 lines".
-pub struct Count(pub u64, pub &'static str);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Count(count, noun) = self;
-        write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
-    }
-}
 
 /// "line 1", "lines 1 to 3".
 pub struct Numbers(pub &'static str, pub u64, pub u64);
@@ -36,7 +27,7 @@ pub fn in_packets(packets: u32) -> String {
     let number = WORDS
         .get(packets as usize)
         .map_or_else(|| packets.to_string(), ToString::to_string);
-    format!("{number} packet{}", if packets == 1 { "" } else { "s" })
+    format!("{number} {}", Plural::noun(packets.into(), "packet"))
 }
 
 /// "0.3 ms", "3.0 s".
@@ -54,7 +45,7 @@ pub fn why_no_echo(summary: &Summary, packets: u64) -> String {
     let details = if summary.no_echo > 0 {
         format!(
             "{}; with --port, any counts",
-            Count(summary.no_echo, "connection")
+            Plural(summary.no_echo, "connection")
         )
     } else if packets == 0 {
         "no packet".to_owned()
@@ -63,7 +54,7 @@ pub fn why_no_echo(summary: &Summary, packets: u64) -> String {
         let kinds: Vec<_> = kinds
             .map(|(kind, count)| format!("{count} {kind}"))
             .collect();
-        format!("{}: {}", Count(packets, "packet"), kinds.join(", "))
+        format!("{}: {}", Plural(packets, "packet"), kinds.join(", "))
     };
     format!("no TCP connection with a line echo in it ({details})")
 }

@@ -1,9 +1,10 @@
 //! What `echoline ping` prints: each echo, and the summary, as text or JSON.
 
-use std::fmt::{self, Arguments};
+use std::fmt::Arguments;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
+use echoline::Plural;
 use echoline::client::{Close, Event, PrefixCounts, Statistics};
 
 use super::json::{self, millis};
@@ -21,16 +22,6 @@ pub struct Report<'a> {
     progress: Option<Progress>,
 }
 
-/// A count and its noun: "1 line", "2 lines".
-struct Count(u64, &'static str);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Count(count, noun) = self;
-        write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
-    }
-}
-
 /// Prints a line. A closed pipe ends the program: nothing reads its output.
 fn print(line: Arguments<'_>) {
     if writeln!(io::stdout(), "{line}").is_err() {
@@ -41,7 +32,7 @@ fn print(line: Arguments<'_>) {
 impl<'a> Report<'a> {
     pub fn start(options: &'a Options, addr: SocketAddr) -> Report<'a> {
         if !options.json {
-            let (name, size) = (&options.addr, Count(options.size.into(), "byte"));
+            let (name, size) = (&options.addr, Plural(options.size.into(), "byte"));
             print(format_args!("PING {name} ({addr}): lines of {size}"));
         }
         Report {
@@ -101,7 +92,7 @@ impl<'a> Report<'a> {
                 len,
                 round_trip,
             } => {
-                let bytes = Count(len as u64, "byte");
+                let bytes = Plural(len as u64, "byte");
                 let (name, time) = (name(connection, line), millis(round_trip));
                 let packets = packets.map_or(String::new(), |n| format!(" packets={n}"));
                 print(format_args!(
@@ -113,7 +104,7 @@ impl<'a> Report<'a> {
                 segments: Some(segments),
                 ..
             } => {
-                let lines = Count(lines, "line");
+                let lines = Plural(lines, "line");
                 print(format_args!("burst of {lines}: packets={segments}"));
             }
             Event::Late {
@@ -204,7 +195,7 @@ fn print_counts(statistics: &Statistics) {
         late,
         ..
     } = statistics;
-    let sent = Count(statistics.sent, "line");
+    let sent = Plural(statistics.sent, "line");
     let late = if *late > 0 {
         format!(" ({late} came late)")
     } else {
@@ -214,7 +205,7 @@ fn print_counts(statistics: &Statistics) {
         "{sent} sent, {echoed} echoed, {wrong} wrong, {lost} lost{late}"
     ));
     if statistics.unexpected_segments > 0 {
-        let times = Count(statistics.unexpected_segments, "time");
+        let times = Plural(statistics.unexpected_segments, "time");
         print(format_args!("unexpected number of data packets {times}"));
     }
 }
@@ -222,14 +213,14 @@ fn print_counts(statistics: &Statistics) {
 fn print_prefixes(statistics: &Statistics) {
     let PrefixCounts { echoes, others, .. } = &statistics.prefixes;
     for (prefix, &count) in echoes {
-        let echoes = Count(count, "line");
+        let echoes = Plural(count, "line");
         print(format_args!(
             "prefix \"{}\": {echoes}",
             prefix.escape_ascii()
         ));
     }
     if *others > 0 {
-        print(format_args!("other prefixes: {}", Count(*others, "line")));
+        print(format_args!("other prefixes: {}", Plural(*others, "line")));
     }
 }
 

@@ -9,7 +9,7 @@ fn run_behind_proxy(
     connection: &mut Connection<Script>,
     context: &mut Context,
     events: usize,
-) -> (usize, Option<CloseReason>) {
+) -> (usize, Option<CloseCause>) {
     let mut admitted = 0;
     for _ in 0..events {
         make_readable(connection);
@@ -21,7 +21,7 @@ fn run_behind_proxy(
                     connection.admitted = true;
                     admitted += 1;
                 }
-                Outcome::Close(closed) => return (admitted, Some(closed.reason)),
+                Outcome::Close(closed) => return (admitted, Some(closed.cause)),
             }
         }
     }
@@ -47,10 +47,7 @@ fn a_header_cut_anywhere_names_the_client_and_the_lines_behind_it_are_echoed() {
             let chunks = [&bytes[..first], &bytes[first..second], &bytes[second..]];
             let (mut connection, mut context) = awaiting_header(&chunks);
             let (admitted, reason) = run_behind_proxy(&mut connection, &mut context, 12);
-            assert!(
-                matches!(reason, Some(CloseReason::Peer)),
-                "{first} {second}"
-            );
+            assert!(matches!(reason, Some(CloseCause::Peer)), "{first} {second}");
             assert_eq!(admitted, 1);
             assert_eq!(connection.peer, "192.0.2.1:56324".parse().unwrap());
             let script = connection.socket.stream_mut();

@@ -6,7 +6,7 @@ mod scripts;
 use super::*;
 use crate::net::options::Support;
 use crate::net::socket::Readiness;
-use crate::server::connection::reason::{CloseReason, LocalClose};
+use crate::server::connection::reason::{CloseCause, LocalClose};
 use crate::server::connection::script::{Read, Script, Write};
 use scripts::Case;
 

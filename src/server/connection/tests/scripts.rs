@@ -142,25 +142,25 @@ fn play(case: &Case) -> Result<(), TestCaseError> {
             continue;
         };
         if script.failed.get() {
-            match closed.reason {
-                CloseReason::Local(_) => {}
-                CloseReason::Peer => prop_assert!(received.is_empty()),
-                CloseReason::Error(_) => prop_assert!(!received.is_empty()),
-                reason @ CloseReason::SendTimeout(_) => prop_assert!(false, "{}", reason),
+            match closed.cause {
+                CloseCause::Local(_) => {}
+                CloseCause::Peer => prop_assert!(received.is_empty()),
+                CloseCause::Error(_) => prop_assert!(!received.is_empty()),
+                reason @ CloseCause::SendTimeout(_) => prop_assert!(false, "{}", reason),
             }
             return Ok(());
         }
         // Closed without a failure: no output is pending, and the peer has finished.
         prop_assert!(script.at_eof && !script.has_output.get());
-        match closed.reason {
-            CloseReason::Peer => {
+        match closed.cause {
+            CloseCause::Peer => {
                 prop_assert!(!too_long);
                 prop_assert_eq!(&*echoed, &echo);
             }
             // Every line before that one, and nothing of it.
-            CloseReason::Local(LocalClose::LineLimit) => prop_assert!(too_long && *echoed == echo),
+            CloseCause::Local(LocalClose::LineLimit) => prop_assert!(too_long && *echoed == echo),
             // Whole lines; input after our FIN is discarded.
-            CloseReason::Local(LocalClose::Shutdown) => {
+            CloseCause::Local(LocalClose::Shutdown) => {
                 prop_assert!(case.drained_before.is_some());
                 prop_assert!(echoed.is_empty() || echoed.ends_with(b"\n"));
             }
