@@ -30,7 +30,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Of a stream whose first byte is known.
+    /// Of a stream from its known first byte on.
     pub fn new() -> Coverage {
         Coverage {
             high: 0,

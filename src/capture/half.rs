@@ -7,7 +7,7 @@ use crate::capture::stream::Stream;
 
 /// Within this time, in nanoseconds, an identical packet is taken for a duplicate.
 const DUPLICATE_WITHIN: i64 = 1_000_000;
-/// In-order packets whose IPv4 identification grew, after which it is trusted.
+/// So many in-order packets with growing IPv4 identifications make it trusted.
 const TRUST: u8 = 3;
 /// What a SYN without the option means (RFC 9293, 3.7.1).
 const DEFAULT_MSS: [u16; 2] = [536, 1220];
@@ -45,7 +45,7 @@ pub struct Half {
     next_recent: u8,
 }
 
-/// Where a line stands whose parts come one by one.
+/// Where a line stands if its parts come one by one.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Stall {
     #[default]

@@ -48,7 +48,7 @@ pub struct Counts {
     pub cut: u64,
     /// The snaplen that would not have cut them.
     pub needed_snaplen: u32,
-    /// Lines whose second part waited for the ACK of the first.
+    /// Lines with a second part that waited for the ACK of the first.
     pub stalls: u64,
     pub(crate) syns: [u8; 2],
 }

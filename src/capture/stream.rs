@@ -69,7 +69,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Takes a piece whose bytes are all new, and delivers what is now in order.
+    /// Takes a piece of new bytes only, and delivers what is now in order.
     pub fn push(&mut self, piece: Piece<'_>, deliver: &mut impl FnMut(Piece<'_>)) {
         if piece.start < self.delivered {
             return; // It lies in a hole that was passed over.

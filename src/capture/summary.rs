@@ -60,13 +60,13 @@ pub struct Totals {
     pub needed_snaplen: u32,
     /// Lines that the clients sent.
     pub requests: u64,
-    /// Lines of the servers whose packets are counted.
+    /// Lines of the servers with counted packets.
     pub echoes: u64,
     /// Data packets of the servers, with new data.
     pub echo_packets: u64,
     /// How many echoes took how many packets.
     pub packets_per_line: PacketsPerLine,
-    /// Echoes whose packet was the first to acknowledge the line.
+    /// Echoes in a packet that was the first to acknowledge the line.
     pub ack_on_echo: u64,
     /// Right echoes.
     pub matched: u64,
@@ -76,7 +76,7 @@ pub struct Totals {
     pub not_compared: u64,
     /// Lines that wait for their echoes.
     pub pending: u64,
-    /// Lines whose second part waited for the ACK of the first.
+    /// Lines with a second part that waited for the ACK of the first.
     pub stalls: u64,
     /// Echoes that took more or fewer packets than expected.
     pub unexpected_packets: u64,

@@ -86,7 +86,7 @@ impl PacketsPerLine {
 pub struct Tally {
     /// Lines that the client sent, where they are known.
     pub requests: u64,
-    /// Lines of the server whose packets are counted.
+    /// Lines of the server with counted packets.
     pub echoes: u64,
     /// Of these, the right echoes of lines that are known.
     pub matched: u64,
@@ -98,7 +98,7 @@ pub struct Tally {
     /// Echoes in a packet that may have been sent again after a loss before the capture
     /// point.
     pub unsure: u64,
-    /// Echoes whose packet was the first to acknowledge the line.
+    /// Echoes in a packet that was the first to acknowledge the line.
     pub ack_on_echo: u64,
     /// Lines or echoes without their counterpart, as bytes are not known or were too many.
     pub not_compared: u64,
@@ -121,7 +121,7 @@ pub struct Tally {
     pub unexpected_packets: u64,
     /// Echoes of which it is not known whether they did.
     pub undecided_packets: u64,
-    /// Lines before the first whose echo was found, in a capture that begins in the middle.
+    /// Lines before the first that has an echo, in a capture that begins in the middle.
     pub(crate) before_search: u64,
     /// The first echo fits several lines, in a capture that begins in the middle.
     pub(crate) ambiguous: bool,

@@ -90,7 +90,7 @@ fn a_last_line_without_newline_comes_back_with_or_without_one() {
     assert_eq!(faults(&dialogue.close()), [(2, Fault::Changed)]);
 }
 
-/// As a byte echo (RFC 862) does, whose echo begins before the line is complete.
+/// As a byte echo (RFC 862) does: its echo begins before the line is complete.
 #[test]
 fn an_echo_may_begin_before_its_line_ends() {
     let mut dialogue = Dialogue::open();

@@ -8,7 +8,7 @@ use crate::support::dialogue::{Client, Dialogue, Server};
 use crate::support::file::{Order, Pcapng, pcap};
 use crate::support::{count_with, strict};
 
-/// Several exchanges, of bursts too, whose echoes come in segments of their own or together.
+/// Several exchanges, of bursts too, with echoes in segments of their own or together.
 fn dialogue(bursts: &[(u8, bool)]) -> Dialogue {
     dialogue_of(bursts, |number| format!("line {number}\n"))
 }

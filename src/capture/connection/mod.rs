@@ -1,17 +1,19 @@
 //! One TCP connection: what each of its packets is.
 
 mod acks;
+mod arrival;
+mod classify;
 mod data;
-
-use std::ops::Range;
+mod phases;
 
 use crate::capture::closing::Closing;
 use crate::capture::echo::{Echo, Settings};
-use crate::capture::half::{self, Half};
+use crate::capture::half::Half;
 use crate::capture::link::{Network, Point};
-use crate::capture::packet::{Acked, Kind, Packet, Side};
+use crate::capture::packet::{Kind, Packet, Side};
 use crate::capture::report::Counts;
-use crate::capture::segment::{ACK, Endpoint, FIN, RST, SYN, Segment};
+use crate::capture::segment::{ACK, Endpoint, RST, SYN, Segment};
+use arrival::Arrival;
 
 /// An ACK that comes this much later than a part of a line was waited for.
 const STALL: i64 = 30_000_000;
@@ -21,8 +23,6 @@ const AT_ONCE: i64 = 5_000_000;
 const IDLE: i64 = 1_000_000_000;
 /// Packets after which acknowledged bytes are no longer expected in the file.
 const HOLE_AFTER: u32 = 32;
-/// Longest IP packet on a link whose MSS is not known.
-const MTU: u32 = 1500;
 
 /// Which side is the client, and what the lines are in that case.
 #[derive(Debug)]
@@ -54,18 +54,6 @@ pub struct Connection {
     syn_time: Option<i64>,
     round_trip: i64,
     acked_echoes: u64,
-}
-
-/// A packet while it is taken in.
-struct Arrival<'a> {
-    segment: &'a Segment<'a>,
-    from: usize,
-    time: i64,
-    /// Position of its first byte.
-    position: i64,
-    frame_len: u32,
-    /// More than this is several packets on the wire.
-    segment_size: Option<u32>,
 }
 
 impl Connection {
@@ -180,7 +168,7 @@ impl Connection {
             time,
             position: self.position(from, segment),
             frame_len: network.frame_len,
-            segment_size: self.segment_size(segment, network),
+            segment_size: arrival::segment_size(&self.halves, segment, network),
         };
         packet.segments = arrival.segments();
         let acked_before = self.halves[1 - from].acked;
@@ -204,25 +192,6 @@ impl Connection {
             && *self.halves[from].direction.get_or_insert(point.direction) == point.direction
     }
 
-    fn handshake(&mut self, from: usize, segment: &Segment<'_>, time: i64) {
-        if segment.has(SYN) && !segment.has(RST) {
-            self.halves[from].set_syn(segment);
-            if segment.has(ACK) {
-                self.client.get_or_insert(1 - from);
-            } else if self.halves[1 - from].syn.is_none() {
-                self.client.get_or_insert(from);
-            }
-            self.syn_time.get_or_insert(time);
-        }
-        // An RST of a closed port answers with sequence number 0.
-        if !self.halves[from].has_base() && !segment.has(RST) {
-            self.halves[from].guess_base(segment.seq);
-        }
-        if segment.has(ACK) {
-            self.halves[1 - from].set_base(segment.ack);
-        }
-    }
-
     fn position(&mut self, from: usize, segment: &Segment<'_>) -> i64 {
         let peer_has_sent = self.counts.data[1 - from] > 0;
         let half = &mut self.halves[from];
@@ -233,126 +202,6 @@ impl Connection {
         } else {
             position
         }
-    }
-
-    /// Bytes that one packet on the wire carries at most; `None`: the segment is one.
-    fn segment_size(&self, segment: &Segment<'_>, network: &Network<'_>) -> Option<u32> {
-        let Some(mss) = half::mss(&self.halves) else {
-            return (network.len > MTU && segment.len > 0).then_some(segment.len);
-        };
-        let size = u32::from(mss).saturating_sub(segment.options_len).max(1);
-        (segment.len > size).then_some(size)
-    }
-
-    fn classify(
-        &mut self,
-        settings: &Settings,
-        arrival: &Arrival<'_>,
-        acked_before: Option<i64>,
-        packet: &mut Packet,
-    ) -> Kind {
-        let (segment, from) = (arrival.segment, arrival.from);
-        if segment.has(RST) {
-            self.closing.reset(from, arrival.time);
-            return Kind::Rst;
-        }
-        let mut kind = None;
-        if segment.len > 0 {
-            kind = Some(self.data(settings, arrival, packet));
-        }
-        if segment.has(SYN) {
-            return self.syn_kind(arrival, kind);
-        }
-        if segment.has(FIN) {
-            let is_new = self.fin(settings, arrival);
-            return match kind {
-                Some(Kind::Again) | None if !is_new => Kind::Again,
-                None | Some(Kind::Again) => Kind::Fin,
-                Some(kind) => kind,
-            };
-        }
-        kind.unwrap_or_else(|| self.ack_kind(arrival, acked_before))
-    }
-
-    fn syn_kind(&mut self, arrival: &Arrival<'_>, data: Option<Kind>) -> Kind {
-        let seen = &mut self.counts.syns[arrival.from];
-        *seen = seen.saturating_add(1);
-        match (*seen, arrival.segment.has(ACK)) {
-            (2.., _) => data
-                .filter(|kind| *kind != Kind::Again)
-                .unwrap_or(Kind::Again),
-            (_, false) => Kind::Syn,
-            (_, true) => Kind::SynAck,
-        }
-    }
-
-    /// Returns whether the FIN is new.
-    fn fin(&mut self, settings: &Settings, arrival: &Arrival<'_>) -> bool {
-        let end = arrival.position + i64::from(arrival.segment.len);
-        let half = &mut self.halves[arrival.from];
-        if half.fin.is_some() {
-            return false;
-        }
-        half.fin = Some((end, arrival.time));
-        self.closing.fin(arrival.from, arrival.time);
-        self.end_stream(settings, arrival.from);
-        true
-    }
-
-    fn count(&mut self, arrival: &Arrival<'_>, packet: &Packet) {
-        let counts = &mut self.counts;
-        match packet.kind {
-            Kind::Again => counts.again += 1,
-            Kind::Late => counts.late += 1,
-            _ => {}
-        }
-        if packet.segments > 1 || arrival.segment_size.is_some() {
-            counts.merged += 1;
-        }
-        if arrival.segment.is_fragment {
-            counts.fragments += 1;
-        }
-        let segments = u64::from(packet.segments);
-        let is_handshake_ack = !self.handshake_acked
-            && packet.kind == Kind::Ack
-            && self.halves[1 - arrival.from].syn.is_some()
-            && self.client == Some(arrival.from)
-            && self.counts.data[arrival.from] == 0
-            && self.halves[1 - arrival.from].acked == Some(0);
-        let counts = &mut self.counts;
-        if arrival.segment.has(SYN) || is_handshake_ack {
-            counts.handshake += segments;
-            if is_handshake_ack {
-                self.handshake_acked = true;
-                let since = self
-                    .syn_time
-                    .map_or(0, |syn| arrival.time.saturating_sub(syn));
-                self.round_trip = since.clamp(0, 1_000_000_000);
-            }
-        } else if arrival.segment.has(FIN | RST)
-            || packet.acked == Some(Acked::Fin) && arrival.segment.len == 0
-        {
-            counts.close += segments;
-        } else {
-            counts.exchange += segments;
-        }
-    }
-}
-
-impl<'a> Arrival<'a> {
-    /// How many packets on the wire it is, at least.
-    fn segments(&self) -> u32 {
-        self.segment_size
-            .map_or(1, |size| self.segment.len.div_ceil(size.max(1)).max(1))
-    }
-
-    /// What was captured of a part of its data.
-    fn bytes(&self, part: &Range<i64>) -> &'a [u8] {
-        let at = |position: i64| {
-            let offset = usize::try_from(position - self.position).unwrap_or(0);
-            offset.min(self.segment.data.len())
-        };
-        &self.segment.data[at(part.start)..at(part.end)]
     }
 }
 

@@ -5,14 +5,17 @@
 //! two sequences are in step again where both have as many bytes.
 
 mod compare;
+mod finish;
+mod request;
 
 use std::collections::VecDeque;
 
 use crate::capture::hash::Key;
 use crate::capture::lines::{Line, Lines};
 use crate::capture::stream::Piece;
-use crate::capture::tally::{Fault, Tally};
+use crate::capture::tally::Tally;
 use compare::Region;
+use request::Request;
 
 /// Lines that are remembered in each direction, of 64 KiB.
 const MAX_REQUESTS: usize = 64 * 1024 / size_of::<Request>();
@@ -32,43 +35,6 @@ pub struct Settings {
     pub expected_packets: Option<u64>,
 }
 
-/// A line of the client whose echo has not come.
-#[derive(Debug, Clone, Copy)]
-struct Request {
-    hash: u64,
-    /// [`DAMAGED`]: bytes that are not known, as many as `hash` says.
-    len: u32,
-    /// Ordinal of the server's packet that acknowledged it; 0: none did.
-    acked_by: u32,
-}
-
-const DAMAGED: u32 = u32::MAX;
-
-impl Request {
-    fn new(line: &Line) -> Request {
-        let len = u32::try_from(line.len).unwrap_or(DAMAGED);
-        let is_damaged = line.damaged || len == DAMAGED;
-        Request {
-            hash: if is_damaged { line.len } else { line.hash },
-            len: if is_damaged { DAMAGED } else { len },
-            acked_by: 0,
-        }
-    }
-
-    fn is_damaged(&self) -> bool {
-        self.len == DAMAGED
-    }
-
-    fn len(&self) -> u64 {
-        if self.is_damaged() {
-            self.hash
-        } else {
-            self.len.into()
-        }
-    }
-}
-
-/// Both directions since they were in step, where one is damaged.
 /// Whether the two directions are compared line by line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -221,52 +187,6 @@ impl Echo {
         }
     }
 
-    /// The server has acknowledged the client's stream up to `position`. Returns the first and
-    /// the last line that are acknowledged now.
-    pub fn acknowledge(&mut self, position: i64, ordinal: u32) -> Option<(u64, u64)> {
-        self.acked = (position, ordinal);
-        let before = self.acked_requests;
-        self.mark_acknowledged();
-        let first = self.number + before as u64;
-        (self.acked_requests > before)
-            .then(|| (first, self.number + self.acked_requests as u64 - 1))
-    }
-
-    fn mark_acknowledged(&mut self) {
-        while let Some(request) = self.requests.get_mut(self.acked_requests)
-            && let end = self.acked_end + request.len().cast_signed()
-            && end <= self.acked.0
-        {
-            request.acked_by = self.acked.1;
-            self.acked_end = end;
-            self.acked_requests += 1;
-        }
-    }
-
-    fn push_request(&mut self, line: &Line) {
-        self.tally.requests += 1;
-        let request = Request::new(line);
-        if self.requests.len() < MAX_REQUESTS {
-            self.requests.push_back(request);
-        } else if let Some(last) = self.requests.back_mut() {
-            let len = last.len();
-            if self.acked_requests == MAX_REQUESTS {
-                self.acked_requests -= 1;
-                self.acked_end -= len.cast_signed();
-            }
-            *last = Request {
-                hash: len + request.len(),
-                len: DAMAGED,
-                acked_by: 0,
-            };
-            self.tally.forgotten += 1;
-        }
-        self.mark_acknowledged();
-        if self.step == Step::Searching && self.requests.len() > MAX_SEARCHED {
-            self.pop_request();
-        }
-    }
-
     fn push_reply(&mut self, settings: &Settings, line: Line) {
         if self.step == Step::Searching {
             return self.search(settings, &line);
@@ -287,20 +207,6 @@ impl Echo {
             self.step = Step::Lost;
             self.advance(settings);
         }
-    }
-
-    fn pop_request(&mut self) -> Option<Request> {
-        let request = self.requests.pop_front()?;
-        if self.acked_requests == 0 {
-            self.acked_end += request.len().cast_signed();
-        } else {
-            self.acked_requests -= 1;
-        }
-        if self.requests.is_empty() && self.requests.capacity() > 16 {
-            self.requests = VecDeque::new();
-        }
-        self.number += 1;
-        Some(request)
     }
 
     /// The server's first byte is not known: its first line may be the echo of one before
@@ -324,52 +230,5 @@ impl Echo {
     /// Number of the last complete line of the server.
     pub fn last_reply(&self) -> u64 {
         self.number + self.replies.len() as u64 - 1
-    }
-
-    /// No more packets come. `lost`: no echo of the lines that wait will come, as the server
-    /// has closed, or had time enough.
-    pub fn finish(&mut self, settings: &Settings, lost: bool) {
-        // A hole at the end of a stream may be lines that the other direction has.
-        let request = self.request_lines.finish(settings.key);
-        if let Some(request) = request.filter(|line| line.damaged) {
-            self.push_request(&request);
-        }
-        let reply = self.reply_lines.finish(settings.key);
-        if let Some(reply) = reply.filter(|line| line.damaged) {
-            self.push_reply(settings, reply);
-        }
-        self.advance(settings);
-        if let Some(region) = self.region
-            && self.step != Step::Lost
-        {
-            // The end of a damaged part did not come.
-            self.tally.damaged += u64::from(region.is_damaged());
-            while let Some(reply) = self.replies.pop_front() {
-                self.count_unmatched(settings, &reply);
-            }
-            self.tally.not_compared += self.requests.len() as u64;
-            self.requests.clear();
-        }
-        let is_certain = !self.began_in_the_middle;
-        for (number, _) in std::mem::take(&mut self.overtaken) {
-            self.tally.fault(number, Fault::Lost);
-        }
-        for (at, request) in std::mem::take(&mut self.requests).into_iter().enumerate() {
-            if request.is_damaged() || self.step == Step::Searching {
-                self.tally.not_compared += 1;
-            } else if lost && is_certain {
-                self.tally.fault(self.number + at as u64, Fault::Lost);
-            } else {
-                self.tally.pending += 1;
-            }
-        }
-        for reply in std::mem::take(&mut self.replies) {
-            if reply.damaged || !is_certain {
-                self.count_unmatched(settings, &reply);
-            } else {
-                self.tally.count(settings, self.number, &reply);
-                self.tally.fault(self.number, Fault::Unexpected);
-            }
-        }
     }
 }

@@ -21,7 +21,7 @@ pub struct Output<'a> {
     is_live: bool,
     /// Time of the first packet.
     start: Option<i64>,
-    /// Connections whose block is not printed yet.
+    /// Connections with a block that is not printed yet.
     blocks: BTreeMap<u64, Block>,
     waiting: usize,
 }

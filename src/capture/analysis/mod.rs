@@ -1,7 +1,9 @@
 //! All connections of a capture.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+mod index;
+mod servers;
+
+use std::collections::VecDeque;
 
 use slab::Slab;
 
@@ -13,13 +15,13 @@ use crate::capture::link::Network;
 use crate::capture::other::{Other, OtherCounts};
 use crate::capture::packet::Packet;
 use crate::capture::report::{Expectations, Report, report};
-use crate::capture::segment::{Endpoint, Segment, segment};
-use crate::capture::summary::{Summary, Totals};
+use crate::capture::segment::{Segment, segment};
+use crate::capture::summary::Summary;
 use crate::capture::undecided::{Reasons, Undecided};
 use crate::capture::{Notes, Record};
+use index::{AddressHash, Index};
+use servers::Servers;
 
-/// Servers that are told apart.
-const MAX_SERVERS: usize = 4096;
 /// Connections among which the quietest is looked for.
 const SAMPLE: usize = 64;
 
@@ -59,16 +61,13 @@ pub struct Analysis {
     options: Options,
     settings: Settings,
     addresses: AddressHash,
-    index: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
+    index: Index,
     connections: Slab<Connection>,
     /// Connections that are finished: place, number.
     finished: VecDeque<(usize, u64)>,
     /// Where the search for the quietest begins.
     hand: usize,
-    /// Sums by server.
-    servers: BTreeMap<Endpoint, Totals>,
-    /// Sums of servers above [`MAX_SERVERS`].
-    others: Totals,
+    servers: Servers,
     other: OtherCounts,
     unreadable: bool,
     count: u64,
@@ -86,12 +85,11 @@ impl Analysis {
                 expected_packets: options.expectations.packets,
             },
             addresses: AddressHash::random(),
-            index: HashMap::default(),
+            index: Index::default(),
             connections: Slab::new(),
             finished: VecDeque::new(),
             hand: 0,
-            servers: BTreeMap::new(),
-            others: Totals::default(),
+            servers: Servers::default(),
             other: OtherCounts::default(),
             unreadable: false,
             count: 0,
@@ -225,37 +223,8 @@ impl Analysis {
         let [a, b] = connection.ends;
         self.index.remove(&self.addresses.pair(a, b));
         let report = report(connection, &self.settings, self.now, dropped);
-        let is_known =
-            self.servers.len() < MAX_SERVERS || self.servers.contains_key(&report.endpoint);
-        let totals = if is_known {
-            self.servers.entry(report.endpoint).or_default()
-        } else {
-            &mut self.others
-        };
-        totals.add(&report);
+        self.servers.add(&report);
         sink(Event::Connection(&report));
-    }
-
-    /// The sums of the servers that are line echoes, and the connections of the others.
-    fn sums(&self) -> (Totals, u64) {
-        let is_echo = |totals: &Totals| self.options.port.is_some() || totals.is_echo();
-        // A server may be an echo on one address and broken on another.
-        let echoes = self.servers.iter().filter(|(_, totals)| is_echo(totals));
-        let ports: BTreeSet<u16> = echoes.map(|(end, _)| end.port).collect();
-        let (mut totals, mut no_echo) = (Totals::default(), 0);
-        for (end, server) in &self.servers {
-            if ports.contains(&end.port) {
-                totals.merge(server);
-            } else {
-                no_echo += server.connections;
-            }
-        }
-        if self.others.may_be_echo > 0 {
-            totals.merge(&self.others);
-        } else {
-            no_echo += self.others.connections;
-        }
-        (totals, no_echo)
     }
 
     /// No more packets come. `end` is the time until which the capture ran, if it is known
@@ -285,7 +254,7 @@ impl Analysis {
         if self.unreadable {
             doubts.add(Undecided::Unreadable);
         }
-        let (totals, no_echo) = self.sums();
+        let (totals, no_echo) = self.servers.sums(self.options.port.is_some());
         Summary::new(
             totals,
             no_echo,
@@ -293,49 +262,5 @@ impl Analysis {
             self.options.expectations,
             doubts,
         )
-    }
-}
-
-/// A hash of two endpoints in either order, of a random key, so that no capture can have
-/// several with the same.
-struct AddressHash([u64; 4]);
-
-impl AddressHash {
-    fn random() -> AddressHash {
-        let state = RandomState::new();
-        AddressHash([0_u8, 1, 2, 3].map(|i| state.hash_one(i)))
-    }
-
-    fn endpoint(&self, endpoint: Endpoint) -> u64 {
-        let ([high, low], [a, b, c, _]) = (endpoint.addr, self.0);
-        fold(fold(high ^ a, low ^ b) ^ u64::from(endpoint.port), c)
-    }
-
-    fn pair(&self, a: Endpoint, b: Endpoint) -> u64 {
-        fold(self.endpoint(a).wrapping_add(self.endpoint(b)), self.0[3])
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
-}
-
-/// The hash of a key that is one.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("keys are u64");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
