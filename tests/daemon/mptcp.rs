@@ -114,7 +114,7 @@ fn an_mptcp_client_that_reads_slowly_is_not_closed() {
         });
         let (start, mut received) = (Instant::now(), 0);
         while start.elapsed() < Duration::from_secs(3) {
-            received += read_exactly(&client, 110_000).len();
+            received += read_exactly(&client, 330_000).len();
             thread::sleep(Duration::from_millis(50));
         }
         received += read_to_end(&client).len();

@@ -2,45 +2,52 @@
 
 use super::{PACKET_PER_LINE, ping};
 use crate::support::daemon::Daemon;
+use crate::support::retransmission::despite_retransmissions;
 
 #[test]
 fn with_packet_per_line_a_burst_has_a_packet_per_line() {
-    let daemon = Daemon::start_with(PACKET_PER_LINE);
-    let finished = ping(daemon.addr, "-c 30 -i 0 --burst 10 --expect-packets 1")
-        .assert_exits(0)
-        .assert_prints("; 1.00 data packets per echoed line; ");
-    let bursts = finished.count_lines("burst of 10 lines: packets=10");
-    assert_eq!(bursts, 3, "{finished:?}");
+    despite_retransmissions(|| {
+        let daemon = Daemon::start_with(PACKET_PER_LINE);
+        let finished = ping(daemon.addr, "-c 30 -i 0 --burst 10 --expect-packets 1")
+            .assert_exits(0)
+            .assert_prints("; 1.00 data packets per echoed line; ");
+        let bursts = finished.count_lines("burst of 10 lines: packets=10");
+        assert_eq!(bursts, 3, "{finished:?}");
+    });
 }
 
 /// The lines of a burst arrive in one segment, and their echoes leave in one.
 #[test]
 fn by_default_a_burst_comes_back_in_one_packet() {
-    let daemon = Daemon::start();
-    let finished = ping(daemon.addr, "-c 30 -i 0 --burst 10 --expect-packets 1")
-        .assert_exits(1)
-        .assert_prints("30 lines sent, 30 echoed, 0 wrong, 0 lost\n")
-        .assert_prints("unexpected number of data packets 3 times\n")
-        .assert_prints("; 0.10 data packets per echoed line; ");
-    let bursts = finished.count_lines("burst of 10 lines: packets=1");
-    assert_eq!(bursts, 3, "{finished:?}");
+    despite_retransmissions(|| {
+        let daemon = Daemon::start();
+        let finished = ping(daemon.addr, "-c 30 -i 0 --burst 10 --expect-packets 1")
+            .assert_exits(1)
+            .assert_prints("30 lines sent, 30 echoed, 0 wrong, 0 lost\n")
+            .assert_prints("unexpected number of data packets 3 times\n")
+            .assert_prints("; 0.10 data packets per echoed line; ");
+        let bursts = finished.count_lines("burst of 10 lines: packets=1");
+        assert_eq!(bursts, 3, "{finished:?}");
+    });
 }
 
 #[test]
 fn the_last_burst_has_only_the_lines_that_are_left() {
-    let daemon = Daemon::start_with(PACKET_PER_LINE);
-    let finished = ping(daemon.addr, "-c 12 -i 0 --burst 10 --expect-packets 1")
-        .assert_exits(0)
-        .assert_prints("12 lines sent, 12 echoed, 0 wrong, 0 lost\n");
-    let bursts: Vec<_> = finished.stdout.lines().collect();
-    assert!(
-        bursts.contains(&"burst of 10 lines: packets=10"),
-        "{finished:?}"
-    );
-    assert!(
-        bursts.contains(&"burst of 2 lines: packets=2"),
-        "{finished:?}"
-    );
+    despite_retransmissions(|| {
+        let daemon = Daemon::start_with(PACKET_PER_LINE);
+        let finished = ping(daemon.addr, "-c 12 -i 0 --burst 10 --expect-packets 1")
+            .assert_exits(0)
+            .assert_prints("12 lines sent, 12 echoed, 0 wrong, 0 lost\n");
+        let bursts: Vec<_> = finished.stdout.lines().collect();
+        assert!(
+            bursts.contains(&"burst of 10 lines: packets=10"),
+            "{finished:?}"
+        );
+        assert!(
+            bursts.contains(&"burst of 2 lines: packets=2"),
+            "{finished:?}"
+        );
+    });
 }
 
 /// More than the socket buffers hold: ping has to read while it writes.

@@ -11,6 +11,7 @@ pub mod pcap;
 pub mod port;
 pub mod preload;
 pub mod process;
+pub mod retransmission;
 pub mod sessions;
 pub mod sockets;
 pub mod strace;

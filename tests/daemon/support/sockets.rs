@@ -1,4 +1,5 @@
-//! The kernel's table of TCP sockets, `/proc/net/tcp` and `/proc/net/tcp6` (proc(5)).
+//! The kernel's table of TCP sockets, `/proc/net/tcp` and `/proc/net/tcp6`, and its counters,
+//! `/proc/net/snmp` (proc(5)).
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -47,6 +48,16 @@ fn parse(row: &str) -> Option<TcpSocket> {
         unread: number(unread)?.try_into().ok()?,
         timer: (number(timer)?, number(ticks)?),
     })
+}
+
+/// A counter of TCP in this network namespace, by its name in RFC 1213 without `tcp`.
+pub fn tcp_counter(name: &str) -> usize {
+    let snmp = fs::read_to_string("/proc/net/snmp").unwrap();
+    let mut tcp = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (tcp.next().unwrap(), tcp.next().unwrap());
+    let mut counters = names.split(' ').zip(values.split(' '));
+    let counter = counters.find(|(counter, _)| *counter == name);
+    counter.expect("a counter").1.parse().unwrap()
 }
 
 /// Whether a socket listens on the port. A connect would show it too, but be a connection
