@@ -301,9 +301,10 @@ impl Connection {
 
     fn count(&mut self, arrival: &Arrival<'_>, packet: &Packet) {
         let counts = &mut self.counts;
+        let segments = u64::from(packet.segments);
         match packet.kind {
-            Kind::Again => counts.again += 1,
-            Kind::Late => counts.late += 1,
+            Kind::Again => counts.again += segments,
+            Kind::Late => counts.late += segments,
             _ => {}
         }
         if packet.segments > 1 || arrival.segment_size.is_some() {
@@ -312,7 +313,6 @@ impl Connection {
         if arrival.segment.is_fragment {
             counts.fragments += 1;
         }
-        let segments = u64::from(packet.segments);
         let is_handshake_ack = !self.handshake_acked
             && packet.kind == Kind::Ack
             && self.halves[1 - arrival.from].syn.is_some()
