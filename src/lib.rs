@@ -73,6 +73,10 @@ compile_error!(
      (--cfg mio_unsupported_force_poll_poll) reports none"
 );
 
+// The tests' helpers, which the fuzz targets share, name the crate from outside.
+#[cfg(fuzzing)]
+extern crate self as echoline;
+
 mod address;
 #[cfg(feature = "capture")]
 pub mod capture;
@@ -81,6 +85,9 @@ pub mod client;
 mod clock;
 mod config;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod net;
 #[cfg(test)]
 mod property;

@@ -32,9 +32,10 @@ impl Connection {
             self.end_handshake(arrival.time);
         }
         let counts = &mut self.counts;
+        let segments = u64::from(packet.segments);
         match packet.kind {
-            Kind::Again => counts.again += 1,
-            Kind::Late => counts.late += 1,
+            Kind::Again => counts.again += segments,
+            Kind::Late => counts.late += segments,
             _ => {}
         }
         let is_merged = packet.segments > 1 || arrival.segment_size.is_some();
@@ -48,7 +49,7 @@ impl Connection {
         } else {
             &mut counts.exchange
         };
-        *phase += u64::from(packet.segments);
+        *phase += segments;
     }
 
     fn is_handshake_ack(&self, arrival: &Arrival<'_>, packet: &Packet) -> bool {

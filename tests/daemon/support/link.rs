@@ -59,24 +59,27 @@ impl Link {
             Client,
             &format!("ip link add {end} type veth peer {end} netns {server}"),
         );
-        link.configure(Server);
-        link.configure(Client);
+        link.configure(Server, mtu);
+        link.configure(Client, mtu);
         link
     }
 
-    /// Configures the interface on `host`, and its packet filter.
-    fn configure(&self, host: Host) {
+    /// Configures the interface on `host`, and its packet filter. IPv6 needs an MTU of 1,280.
+    fn configure(&self, host: Host, mtu: usize) {
         let name = &self.interface;
         let v4 = self.address(host, Family::V4);
         let v6 = self.address(host, Family::V6);
         for command in [
             format!("ip address add {}/24 dev {name}", v4.ip()),
-            format!("ip address add {}/64 dev {name} nodad", v6.ip()),
             format!("ethtool -K {name} tso off gso off gro off"),
             format!("ip link set {name} gso_max_segs 1 up"),
             "nft add table inet link".to_string(),
             "nft add chain inet link input { type filter hook input priority 0 ; }".to_string(),
         ] {
+            self.run(host, &command);
+        }
+        if mtu >= 1280 {
+            let command = format!("ip address add {}/64 dev {name} nodad", v6.ip());
             self.run(host, &command);
         }
     }
@@ -135,6 +138,46 @@ impl Link {
             host,
             &format!("nft add rule inet link input iifname {name} meta l4proto tcp {action}"),
         );
+    }
+
+    /// Each tenth packet that `host` sends waits for a slow queue, so that later ones overtake
+    /// it.
+    pub fn delay_each_tenth_packet_from(&self, host: Host) {
+        let name = &self.interface;
+        let slow = "chain inet link slow { type route hook output priority 0 ; }";
+        let rule = format!(
+            "rule inet link slow oifname {name} meta l4proto tcp numgen inc mod 10 == 0 \
+             meta priority set 1:2"
+        );
+        for command in [
+            format!("tc qdisc add dev {name} root handle 1: htb default 1"),
+            format!("tc class add dev {name} parent 1: classid 1:1 htb rate 10gbit"),
+            format!(
+                "tc class add dev {name} parent 1: classid 1:2 htb rate 200kbit burst 100 cburst 100"
+            ),
+            format!("nft add {slow}"),
+            format!("nft add {rule}"),
+        ] {
+            self.run(host, &command);
+        }
+    }
+
+    /// Lets `host` send again after 20 ms, not only after 200.
+    pub fn retransmit_early(&self, host: Host, family: Family) {
+        let (name, addr) = (&self.interface, self.address(host, family).ip());
+        let number = self.number;
+        let route = match family {
+            Family::V4 => format!("10.77.{number}.0/24 dev {name} src {addr}"),
+            Family::V6 => format!("fd77:{number:x}::/64 dev {name} proto kernel"),
+        };
+        self.run(host, &format!("ip route replace {route} rto_min 20ms"));
+    }
+
+    /// Lets the kernel of `host` send several segments as one packet, as it does by default.
+    pub fn offload_segmentation(&self, host: Host) {
+        let name = &self.interface;
+        self.run(host, &format!("ip link set {name} gso_max_segs 64"));
+        self.run(host, &format!("ethtool -K {name} tso on gso on gro on"));
     }
 
     /// Runs `work` in a thread in the network namespace of `host`. Sockets that `work`

@@ -19,6 +19,11 @@ impl Tcpdump {
     /// Starts a capture of the packets on `interface` that match `filter`; returns when
     /// tcpdump listens.
     pub fn start(interface: &str, filter: &str) -> Tcpdump {
+        Tcpdump::start_with(128, interface, filter)
+    }
+
+    /// As [`Tcpdump::start`], with another snaplen than is enough for headers.
+    pub fn start_with(snaplen: usize, interface: &str, filter: &str) -> Tcpdump {
         let file = format!(
             "{}/{}.pcap",
             env!("CARGO_TARGET_TMPDIR"),
@@ -26,7 +31,8 @@ impl Tcpdump {
         );
         let mut child = Command::new("tcpdump")
             .args(["-i", interface, "--immediate-mode", "-U"])
-            .args(["-s", "128", "-B", "65536", "-w", &file, filter])
+            .args(["-s", &snaplen.to_string(), "-B", "65536"])
+            .args(["-w", &file, filter])
             .stderr(Stdio::piped())
             .spawn()
             .expect("tcpdump is installed");
