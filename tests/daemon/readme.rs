@@ -78,13 +78,27 @@ fn the_ping_transcript_is_what_the_command_prints() {
     in_private_network(|| {
         let _daemon = Daemon::spawn(&mut Command::new(BINARY));
         let ping = Command::new(BINARY)
-            .args(["ping", "-c", "2", "localhost:3000"])
+            .args(["ping", "-q", "-c", "2", "localhost:3000"])
             .output()
             .unwrap();
         let printed = String::from_utf8(ping.stdout).unwrap();
-        let expected = shown_below("echoline ping -c 2 localhost:3000");
+        let expected = shown_below("echoline ping -q -c 2 localhost:3000");
         assert_eq!(masked(&printed), masked(&expected));
     });
+}
+
+#[test]
+fn the_counted_capture_is_what_the_command_prints() {
+    let file = "docs/captures/echoline.pcap";
+    let output = Command::new(BINARY)
+        .args(["packets", file])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let expected = shown_below(&format!("echoline packets {file}"));
+    assert_eq!(printed, expected);
 }
 
 #[test]
