@@ -54,9 +54,8 @@ stop_server() {
     unset tour_server
 }
 
-# capture COMMAND...: run a client, then print the packets of $tour_port in the short form.
+# capture COMMAND...: run a client, then print what echoline says of the packets of $tour_port.
 capture() (
-    set -o pipefail
     if ! server_listens; then
         echo "capture: no server${tour_server:+ of serve} listens on port $tour_port" >&2
         exit 1
@@ -87,16 +86,9 @@ capture() (
             status=1
         fi
     done
-    tcpdump -nn -t -r "$tour_dir/trace.pcap" 2> /dev/null | short_form || exit
+    cd "$tour_dir" && echoline packets --port "$tour_port" trace.pcap || exit
     exit "$status"
 )
-
-# Shorten what tcpdump prints: packets.md has the fields.
-short_form() {
-    sed -E "
-        s/^IP6? [^ ]+\.$tour_port > [^ ]+: /server /; s/^IP6? [^ ]+ > [^ ]+\.$tour_port: /client /
-        s/Flags \[(S\.?)\], seq [0-9]+(, ack [0-9]+)?/Flags [\1]/; s/, (win|options).*, length/, length/"
-}
 
 # No client waits longer than 5 s for an echo. The clients pause after the connect, so
 # that the server has accepted the connection and its packets have an order, and before the
@@ -135,11 +127,6 @@ send_in_pieces() (
 # send_with_nc LINE: send one line with nc, then half-close the connection.
 send_with_nc() (
     { sleep 0.2; printf '%s\n' "$1"; sleep 0.2; } | nc -N -w 5 "$tour_host" "$tour_port"
-)
-
-# send_burst COUNT: send COUNT lines at once and half-close the connection.
-send_burst() (
-    for ((i = 0; i < $1; i++)); do echo 'fifteen bytes..'; done | nc -N -w 5 "$tour_host" "$tour_port" > /dev/null
 )
 
 # For subshells only: the connection stays open as file descriptor 3.

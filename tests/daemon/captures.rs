@@ -108,9 +108,12 @@ fn run(commands: &[&str]) -> Vec<String> {
     for command in commands {
         writeln!(script, "{command}\nprintf %s '{MARK}'").unwrap();
     }
+    let binaries = Path::new(BINARY).parent().unwrap().display();
+    let path = env::var("PATH").unwrap();
     let output = Command::new("bash")
         .args(["-c", &script])
         .current_dir(REPOSITORY)
+        .env("PATH", format!("{binaries}:{path}"))
         // Not the user's settings.
         .env("WIRESHARK_CONFIG_DIR", "/no/such/directory")
         .env("LC_ALL", "C.UTF-8")

@@ -1,8 +1,13 @@
 //! The transcripts of README.md.
 
+use std::env;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::namespace::in_private_network;
@@ -78,12 +83,60 @@ fn the_ping_transcript_is_what_the_command_prints() {
     in_private_network(|| {
         let _daemon = Daemon::spawn(&mut Command::new(BINARY));
         let ping = Command::new(BINARY)
-            .args(["ping", "-c", "2", "localhost:3000"])
+            .args(["ping", "-q", "-c", "2", "localhost:3000"])
             .output()
             .unwrap();
         let printed = String::from_utf8(ping.stdout).unwrap();
-        let expected = shown_below("echoline ping -c 2 localhost:3000");
+        let expected = shown_below("echoline ping -q -c 2 localhost:3000");
         assert_eq!(masked(&printed), masked(&expected));
+    });
+}
+
+#[test]
+fn the_counted_capture_is_what_the_command_prints() {
+    let file = "docs/captures/echoline.pcap";
+    let output = Command::new(BINARY)
+        .args(["packets", file])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let expected = shown_below(&format!("echoline packets {file}"));
+    assert_eq!(printed, expected);
+}
+
+/// Ctrl-C goes to tcpdump and to echoline.
+#[test]
+#[ignore = "needs tcpdump, nc (netcat-openbsd), unshare(1) and user namespaces"]
+fn the_command_that_counts_from_a_pipe_counts_until_ctrl_c() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let mut lines = readme.lines();
+    let command = lines.find_map(|line| line.strip_prefix("sudo tcpdump "));
+    let pipeline = format!("tcpdump {}", command.expect("the command is in README.md"));
+    in_private_network(|| {
+        let _daemon = Daemon::spawn(&mut Command::new(BINARY));
+        let path = env::var("PATH").unwrap();
+        let binaries = Path::new(BINARY).parent().unwrap().display();
+        let mut shell = Command::new("bash")
+            .args(["-c", &pipeline])
+            .env("PATH", format!("{binaries}:{path}"))
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("bash is installed");
+        let mut messages = BufReader::new(shell.stderr.take().unwrap()).lines();
+        assert!(messages.any(|line| line.unwrap().contains("listening on lo")));
+        type_into_nc();
+        let mut rows = BufReader::new(shell.stdout.take().unwrap()).lines();
+        assert!(rows.any(|row| row.unwrap().ends_with(" client ACK of the FIN")));
+        let group = Pid::from_child(&shell);
+        kill_process_group(group, Signal::INT).unwrap();
+        let sums: Vec<String> = rows.map(Result::unwrap).collect();
+        let counted = "  2 lines: 2 in one packet; ACK on the echo ";
+        assert!(sums.iter().any(|row| row.starts_with(counted)), "{sums:?}");
+        shell.wait().unwrap();
     });
 }
 

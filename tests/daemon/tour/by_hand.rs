@@ -1,4 +1,4 @@
-//! The capture by hand, which the page shows before the helpers.
+//! The capture by hand, while the server of the page's first step runs.
 
 use super::page::{blocks, console_commands, first_steps};
 use super::terminal::{Paste, Terminal};
@@ -16,10 +16,10 @@ fn tcpdump_by_hand_prints_the_packets_of_the_page() {
         assert_eq!(terminal.run(command, Paste::Typed), "", "{command}");
     }
     let commands = console_commands(&page, "tcpdump -i lo");
-    let [server, tcpdump, client] = commands[..] else {
+    let [tcpdump, client] = commands[..] else {
         panic!("{commands:?}");
     };
-    terminal.run(server, Paste::Typed);
+    assert_eq!(terminal.run("serve echoline", Paste::Typed), "");
     terminal.start(tcpdump, Paste::Typed);
     wait_until("tcpdump to listen", || {
         let lines = terminal.lines();
