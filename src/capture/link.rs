@@ -29,6 +29,9 @@ pub struct Network<'a> {
     pub bytes: &'a [u8],
     /// Bytes of the frame from here on, as it was on the link. Ethernet's padding counts.
     pub len: u32,
+    /// Bytes of IP that a header around it allows, where it says so. Senders have been seen
+    /// that count bytes behind a PPPoE session's end in the IP length.
+    pub limit: u32,
     /// The whole frame's length.
     pub frame_len: u32,
     pub point: Point,
@@ -52,7 +55,8 @@ pub fn network<'a>(record: &Record<'a>) -> Result<Network<'a>, Other> {
         direction: NO_DIRECTION,
     };
     let (header, protocol) = strip(record.link_type, record.bytes, &mut point)?;
-    let (tags, protocol) = strip_tags(protocol, record.bytes.get(header..).ok_or(Other::Cut)?)?;
+    let content = record.bytes.get(header..).ok_or(Other::Cut)?;
+    let (tags, protocol, limit) = strip_tags(protocol, content)?;
     match protocol {
         Protocol::Ip | Protocol::EtherType(0x0800 | 0x86dd) => {}
         Protocol::EtherType(number) => return Err(Other::EtherType(number)),
@@ -65,6 +69,7 @@ pub fn network<'a>(record: &Record<'a>) -> Result<Network<'a>, Other> {
     Ok(Network {
         bytes: record.bytes.get(start..).ok_or(Other::Cut)?,
         len: record.original_len.saturating_sub(outside),
+        limit,
         frame_len: record.original_len,
         point,
         mixed_devices: record.link_type == SLL,
@@ -106,9 +111,10 @@ fn family_protocol(family: u32) -> Protocol {
     }
 }
 
-/// Passes over VLAN tags (802.1Q, 802.1ad, 0x9100) and a PPP session's header.
-fn strip_tags(mut protocol: Protocol, bytes: &[u8]) -> Result<(usize, Protocol), Other> {
-    let mut at = 0;
+/// Passes over VLAN tags (802.1Q, 802.1ad, 0x9100) and a PPP session's header, which also
+/// says how many bytes follow at most (RFC 2516, section 4).
+fn strip_tags(mut protocol: Protocol, bytes: &[u8]) -> Result<(usize, Protocol, u32), Other> {
+    let (mut at, mut limit) = (0, u32::MAX);
     loop {
         match protocol {
             Protocol::EtherType(0x8100 | 0x88a8 | 0x9100) => {
@@ -120,9 +126,12 @@ fn strip_tags(mut protocol: Protocol, bytes: &[u8]) -> Result<(usize, Protocol),
                     0x0021 | 0x0057 => Protocol::Ip,
                     _ => Protocol::Other(Other::EtherType(0x8864)),
                 };
+                // The length is that of PPP, with its protocol field.
+                let len = be16(bytes, at + 4).ok_or(Other::Cut)?;
+                limit = u32::from(len).saturating_sub(2);
                 at += 8;
             }
-            _ => return Ok((at, protocol)),
+            _ => return Ok((at, protocol, limit)),
         }
     }
 }

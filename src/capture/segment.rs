@@ -139,7 +139,7 @@ fn ipv4(network: &Network<'_>) -> Result<Ip, Other> {
     let header_len = u32::from(header[0] & 0x0f) * 4;
     let total = u32::from(u16::from_be_bytes([header[2], header[3]]));
     // 0 stands for more than 65,535 bytes, and for any length before segmentation offload.
-    let total = if total == 0 { network.len } else { total };
+    let total = if total == 0 { network.len } else { total }.min(network.limit);
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     let mapped = |at: usize| {
         let addr = Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
@@ -178,6 +178,7 @@ fn ipv6(network: &Network<'_>) -> Result<Ip, Other> {
     } else {
         payload
     };
+    let payload = payload.min(network.limit.saturating_sub(40));
     let (mut protocol, mut at, mut fragment) = (header[6], 40, Fragment::Whole);
     loop {
         let byte = |offset: usize| bytes.get(at + offset).copied().ok_or(Other::Cut);

@@ -64,11 +64,34 @@ fn each_link_type_is_read_with_both_ip_versions() {
             assert_counts(&count(&file(108, ipv6, frame)));
         }
         let protocol: [u8; 2] = if ipv6 { [0, 0x57] } else { [0, 0x21] };
+        let frame = |segment: &Segment| pppoe(protocol, &segment.ip());
+        assert_counts(&count(&file(1, ipv6, frame)));
+    }
+}
+
+/// A frame of a PPPoE session, whose length is that of what PPP carries.
+fn pppoe(protocol: [u8; 2], ip: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(2 + ip.len()).unwrap().to_be_bytes();
+    let header = [&[0x11, 0, 0, 7][..], &len, &protocol].concat();
+    ethernet(0x8864, &[&header, ip].concat())
+}
+
+/// Seen in a capture of zeek's tests (`pppoe-over-qinq`): the IP length counts 6 bytes that
+/// stand behind the session's end.
+#[test]
+fn no_data_lie_behind_the_end_of_a_ppp_session() {
+    for ipv6 in [false, true] {
+        let protocol: [u8; 2] = if ipv6 { [0, 0x57] } else { [0, 0x21] };
         let frame = |segment: &Segment| {
-            ethernet(
-                0x8864,
-                &[&[0x11, 0, 0, 7, 0, 0], &protocol[..], &segment.ip()].concat(),
-            )
+            let mut ip = segment.ip();
+            let at = if ipv6 { 4 } else { 2 };
+            let len = u16::from_be_bytes([ip[at], ip[at + 1]]) + 6;
+            let mut frame = pppoe(protocol, &ip);
+            let header = frame.len() - ip.len();
+            ip[at..at + 2].copy_from_slice(&len.to_be_bytes());
+            frame[header..].copy_from_slice(&ip);
+            frame.extend([b'\n'; 6]);
+            frame
         };
         assert_counts(&count(&file(1, ipv6, frame)));
     }
