@@ -47,13 +47,30 @@ impl HaProxy {
         haproxy
     }
 
-    /// Carries out a command of the admin socket, which says nothing if all is well.
-    fn command(&self, command: &str) {
+    /// Asks the admin socket.
+    fn ask(&self, command: &str) -> String {
         let mut socket = UnixStream::connect(&self.admin_socket).unwrap();
         socket.write_all(format!("{command}\n").as_bytes()).unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
-        assert_eq!(answer.trim(), "", "{command}");
+        answer
+    }
+
+    /// Gives a server no more sessions, and waits until it has none. A session may be
+    /// connected whose line is still to come: a server that stops then closes it.
+    fn drain(&self, server: &str) {
+        let command = format!("set server echoline/{server} state drain");
+        assert_eq!(self.ask(&command).trim(), "", "{command}");
+        wait_until("the sessions to end", || self.sessions(server) == 0);
+    }
+
+    /// The sessions of a server now: the fifth field of its row.
+    fn sessions(&self, server: &str) -> usize {
+        let table = self.ask("show stat");
+        let begin = format!("echoline,{server},");
+        let row = table.lines().find(|row| row.starts_with(&begin));
+        let field = row.expect("a row").split(',').nth(4);
+        field.expect("a field").parse().unwrap()
     }
 }
 
@@ -130,7 +147,7 @@ fn clients_behind_haproxy_are_served_while_one_server_is_killed_and_one_drained(
         assert!(echoed(&finished) >= 1499, "{finished:?}");
 
         let finished = ping_while(&servers[1], || {
-            haproxy.command("set server echoline/two state drain");
+            haproxy.drain("two");
             servers[1].signal(Signal::TERM);
         });
         assert_eq!(echoed(&finished), 1500, "{finished:?}");
