@@ -42,7 +42,8 @@ PING ADDR (ADDR): lines of 64 bytes
 --- ADDR echo statistics ---
 2 lines sent, 2 echoed, 0 wrong, 0 lost
 rtt min/avg/p50/p99/max = T/T/T/T/T ms
-packets: N out (2 data), N in (2 data); 1.00 data packets per echoed line; 0 retransmitted
+packets: N out (2 data), N in (2 data); 1.00 data packets per line received; 0 retransmitted
+packets per line: 2 x 1
 closed cleanly by the server in T ms
 ";
     assert_eq!(
@@ -63,7 +64,8 @@ burst of 2 lines: packets=1
 --- ADDR echo statistics ---
 2 lines sent, 2 echoed, 0 wrong, 0 lost
 rtt min/avg/p50/p99/max = T/T/T/T/T ms
-packets: N out (1 data), N in (1 data); 0.50 data packets per echoed line; 0 retransmitted
+packets: N out (1 data), N in (1 data); 0.50 data packets per line received; 0 retransmitted
+packets per burst: first 1 x 1
 closed cleanly by the server in T ms
 ";
     assert_eq!(
@@ -95,7 +97,7 @@ no echo from ADDR: line=1
 --- ADDR echo statistics ---
 1 line sent, 0 echoed, 0 wrong, 1 lost
 packets: N out (1 data), N in (0 data); 0 retransmitted
-not closed by the server within 0.2 s
+not closed by the server within 0.2 s: its socket is probably in CLOSE_WAIT
 ";
     assert_eq!(without_figures(&finished, &addr), expected);
 }
