@@ -2,8 +2,10 @@
 //! it is told to. The deadlines are wide; before there were bounds these runs took minutes,
 //! or had no end.
 
+use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 use super::faulty_server::FaultyServer;
 use super::ping;
 use super::program::{Finished, Ping};
+use crate::support::daemon::BINARY;
 use crate::support::deadline::wait_until;
 use crate::support::process::status_field;
 
@@ -168,4 +171,59 @@ fn a_connect_that_gets_no_answer_fails_after_the_timeout() {
     let finished = within(WIDE, || ping(addr, "-W 0.3"));
     let message = format!("echoline: cannot connect to {addr}: timed out\n");
     assert_eq!((finished.status, finished.stderr), (Some(3), message));
+}
+
+/// Makes the answer to a line.
+type Answer = fn(&[u8]) -> Vec<u8>;
+
+/// Instructions of ping, from start to exit, for so many lines to which `answer` is the
+/// answer.
+fn instructions(lines: usize, answer: Answer) -> u64 {
+    let server = FaultyServer::start(move |mut peer| {
+        peer.answer_lines(|peer, line| peer.send(&answer(&line)));
+    });
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    let file = format!("{dir}/callgrind.ping.{}.{lines}", std::process::id());
+    let mut command = Command::new("valgrind");
+    command
+        .args(["--tool=callgrind", &format!("--callgrind-out-file={file}")])
+        .args(["-q", BINARY, "ping", &server.addr.to_string()])
+        .args([
+            "-q",
+            "-c",
+            &lines.to_string(),
+            "--burst",
+            &lines.to_string(),
+        ])
+        .args(["-W", "1000"]);
+    let finished = Ping::spawn_command(&mut command).wait_for_exit();
+    assert!(matches!(finished.status, Some(0 | 1)), "{finished:?}");
+    server.join();
+    let profile = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let total = profile.lines().find_map(|l| l.strip_prefix("totals: "));
+    total.unwrap().trim().parse().unwrap()
+}
+
+/// However many there are. An extra line comes with a right one, whose instructions it has too.
+#[test]
+#[ignore = "needs valgrind and a release build"]
+fn a_wrong_line_takes_at_most_three_times_the_instructions_of_a_right_one() {
+    let release = !cfg!(debug_assertions);
+    assert!(release, "run with --release");
+    let start = instructions(1, <[u8]>::to_vec);
+    for lines in [1_000, 10_000, 100_000] {
+        let per_line = |answer| (instructions(lines, answer) - start) / lines as u64;
+        let right = per_line(<[u8]>::to_vec);
+        let kinds: [(&str, Answer); 3] = [
+            ("prefix", |line| [b"replica-1:", line].concat()),
+            ("changed", |line| [&line[..32], b"?", &line[33..]].concat()),
+            ("extra", |line| [b"\n", line].concat()),
+        ];
+        for (name, answer) in kinds {
+            let wrong = per_line(answer);
+            println!("{lines} lines: {right} instructions for a right one, {name}: {wrong}");
+            assert!(wrong <= 3 * right, "{name}: {wrong}, {right}");
+        }
+    }
 }
