@@ -64,6 +64,7 @@ complete -c echoline -n "__fish_echoline_using_subcommand ping" -l open-loop -d 
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l half-close -d 'Send the FIN with the last line, then expect every echo and the server\'s FIN'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l expect-close -d 'Fail if the server does not close after the client'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l count-prefixes -d 'Accept any text before each echoed line, and count the echoes by it'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s D -l timestamps -d 'Print the time before each line, in seconds since 1970'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l json -d 'Print a JSON object per line and for the summary'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l histogram -d 'Draw the distribution of the round-trip times'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s h -l help -d 'Print help'

@@ -1,5 +1,9 @@
 //! The printed text, with the figures that differ from run to run replaced.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
 use super::faulty_server::FaultyServer;
 use super::ping;
 use super::program::{Finished, Ping};
@@ -133,4 +137,39 @@ fn a_histogram_counts_every_echo() {
         longest = longest.max(bar.len());
     }
     assert_eq!((total, longest), (100, 50), "{finished:?}");
+}
+
+/// As iputils' ping prints it.
+#[test]
+fn each_line_can_have_the_time() {
+    let daemon = Daemon::start();
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64()
+    };
+    let before = now();
+    let finished = ping(daemon.addr, "-c 2 -i 0 -D").assert_exits(0);
+    let text = ping(daemon.addr, "-c 2 -i 0 -D --json").assert_exits(0);
+    let after = now();
+    let times = finished.stdout.lines().filter_map(|line| {
+        let (time, rest) = line.strip_prefix('[')?.split_once("] ")?;
+        assert!(rest.starts_with("64 bytes from "), "{line}");
+        Some(time.parse::<f64>().unwrap())
+    });
+    let objects = text.stdout.lines();
+    let objects = objects.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let times: Vec<_> = times
+        .chain(objects.filter_map(|o| o["time"].as_f64()))
+        .collect();
+    // Two lines; two echoes and the close.
+    assert_eq!(times.len(), 5, "{finished:?} {text:?}");
+    // The text has whole microseconds.
+    assert!(
+        times
+            .iter()
+            .all(|time| (before - 1e-6..=after).contains(time)),
+        "{times:?}"
+    );
 }

@@ -39,6 +39,7 @@ pub struct Options {
     pub prefix: String,
     pub count_prefixes: bool,
     pub skip_lines: u64,
+    pub timestamps: bool,
     pub json: bool,
     pub histogram: bool,
 }
@@ -64,6 +65,7 @@ impl Default for Options {
             prefix: String::new(),
             count_prefixes: false,
             skip_lines: 0,
+            timestamps: false,
             json: false,
             histogram: false,
         }
@@ -118,6 +120,9 @@ pub const ROWS: &[R] = &[
     R::value("skip-lines", "N", "Ignore this many lines at first, such as a greeting",
         |o, text| read_as(text).map(|n| o.skip_lines = n))
         .default(|o| o.skip_lines.to_string()),
+    R::switch("timestamps", "Print the time before each line, in seconds since 1970",
+        |o| o.timestamps = true)
+        .short('D'),
     R::switch("json", "Print a JSON object per line and for the summary", |o| o.json = true),
     R::switch("histogram", "Draw the distribution of the round-trip times", |o| o.histogram = true),
 ];

@@ -3,6 +3,7 @@
 use std::fmt::{self, Arguments};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use echoline::client::{Close, Distribution, Ending, Event, PrefixCounts, Statistics};
 
@@ -37,6 +38,12 @@ fn print(line: Arguments<'_>) {
     if writeln!(io::stdout(), "{line}").is_err() {
         std::process::exit(1);
     }
+}
+
+/// The time of the system's clock.
+fn since_epoch() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
 }
 
 impl<'a> Report<'a> {
@@ -91,9 +98,24 @@ impl<'a> Report<'a> {
 
     fn print_event(&self, event: Event, packets: Option<u64>) {
         if self.options.json {
-            print(format_args!("{}", json::event(event, packets)));
+            let mut object = json::event(event, packets);
+            if self.options.timestamps {
+                object["time"] = since_epoch().as_secs_f64().into();
+            }
+            print(format_args!("{object}"));
         } else {
             self.print_text(event, packets);
+        }
+    }
+
+    /// Prints a line about an event, with its time if that is wanted, as iputils' ping does.
+    fn print_line(&self, line: Arguments<'_>) {
+        if self.options.timestamps {
+            let time = since_epoch();
+            let (seconds, micros) = (time.as_secs(), time.subsec_micros());
+            print(format_args!("[{seconds}.{micros:06}] {line}"));
+        } else {
+            print(line);
         }
     }
 
@@ -119,7 +141,7 @@ impl<'a> Report<'a> {
                 let bytes = Count(len as u64, "byte");
                 let (name, time) = (name(connection, line), millis(round_trip));
                 let packets = packets.map_or(String::new(), |n| format!(" packets={n}"));
-                print(format_args!(
+                self.print_line(format_args!(
                     "{bytes} from {addr}: {name} time={time:.3} ms{packets}"
                 ));
             }
@@ -129,7 +151,7 @@ impl<'a> Report<'a> {
                 ..
             } => {
                 let lines = Count(lines, "line");
-                print(format_args!("burst of {lines}: packets={segments}"));
+                self.print_line(format_args!("burst of {lines}: packets={segments}"));
             }
             Event::Late {
                 connection,
@@ -137,7 +159,7 @@ impl<'a> Report<'a> {
                 round_trip,
             } => {
                 let (name, time) = (name(connection, line), millis(round_trip));
-                print(format_args!(
+                self.print_line(format_args!(
                     "late echo from {addr}: {name} time={time:.3} ms"
                 ));
             }
@@ -147,7 +169,7 @@ impl<'a> Report<'a> {
                 fault,
             } => {
                 let name = name(connection, line);
-                print(format_args!("wrong echo from {addr}: {name} {fault}"));
+                self.print_line(format_args!("wrong echo from {addr}: {name} {fault}"));
             }
             Event::Extra { connection, len } => {
                 let bytes = Count(len as u64, "byte");
@@ -156,7 +178,7 @@ impl<'a> Report<'a> {
                 } else {
                     format!("connection={connection} ")
                 };
-                print(format_args!("extra line from {addr}: {of}{bytes}"));
+                self.print_line(format_args!("extra line from {addr}: {of}{bytes}"));
             }
             // That of a single connection is in the summary.
             Event::Closed {
@@ -167,12 +189,12 @@ impl<'a> Report<'a> {
                         ..
                     },
             } if !is_single => {
-                print(format_args!(
+                self.print_line(format_args!(
                     "failed to {addr}: connection={connection} {failure}"
                 ));
             }
             Event::Lost { connection, line } => {
-                print(format_args!(
+                self.print_line(format_args!(
                     "no echo from {addr}: {}",
                     name(connection, line)
                 ));
