@@ -41,7 +41,7 @@ fn ping_pong(addr: SocketAddr, lines: u64) -> io::Result<()> {
     options.interval = Duration::ZERO;
     options.timeout = TIMEOUT;
     options.count_segments = false;
-    let statistics = Client::connect(&[addr], options)?.run(|_| {})?;
+    let statistics = Client::new(&[addr], options)?.run(|_| {})?;
     if statistics.is_perfect() {
         Ok(())
     } else {

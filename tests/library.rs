@@ -307,3 +307,35 @@ fn heartbeat_intervals_that_cannot_be_kept_are_errors() {
         server.run().unwrap();
     }
 }
+
+/// They would overflow the clock.
+#[cfg(feature = "client")]
+#[test]
+fn times_of_a_client_that_no_clock_would_reach_are_errors() {
+    use echoline::client::{Client, Options};
+
+    let changes: [fn(&mut Options); 4] = [
+        |options| options.interval = Duration::MAX,
+        |options| options.timeout = Duration::MAX,
+        |options| options.timeout = Duration::ZERO,
+        |options| options.deadline = Some(Duration::MAX),
+    ];
+    for change in changes {
+        let mut options = Options::default();
+        change(&mut options);
+        let error = Client::new(&["127.0.0.1:1".parse().unwrap()], options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+}
+
+/// Each line is due an interval after the one before, so without one all would be due.
+#[cfg(feature = "client")]
+#[test]
+fn an_open_loop_needs_an_interval() {
+    use echoline::client::{Client, Options};
+
+    let mut options = Options::default();
+    (options.open_loop, options.interval) = (true, Duration::ZERO);
+    let error = Client::new(&["127.0.0.1:1".parse().unwrap()], options).unwrap_err();
+    assert_eq!(error.to_string(), "open_loop without an interval");
+}

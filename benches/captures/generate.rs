@@ -70,7 +70,7 @@ impl Capture {
         })
     }
 
-    /// Opens connections, lets each send lines in turn until the file has `goal` bytes, and
+    /// Opens connections, lets each send a line in turn, once at least and until the file has `goal` bytes, and
     /// closes them.
     fn sessions(&mut self, numbers: std::ops::Range<usize>, goal: u64) -> io::Result<()> {
         let mut open: Vec<Connection> = numbers.map(Connection::new).collect();
@@ -80,13 +80,16 @@ impl Capture {
             self.packet(connection, 0, ACK, &[])?;
         }
         let mut line = Vec::new();
-        while self.contents.bytes < goal {
+        loop {
             for connection in &mut open {
                 self.fill(&mut line);
                 self.packet(connection, 0, PSH | ACK, &line)?;
                 self.packet(connection, 1, PSH | ACK, &line)?;
                 self.packet(connection, 0, ACK, &[])?;
                 self.contents.lines += 1;
+            }
+            if self.contents.bytes >= goal {
+                break;
             }
         }
         for connection in &mut open {

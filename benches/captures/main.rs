@@ -34,7 +34,7 @@ struct Options {
     #[arg(hide = true)]
     filter: Option<String>,
 
-    /// A hundredth of the size, and one round
+    /// A hundredth of the size and of the connections, and one round
     #[arg(long)]
     quick: bool,
 
@@ -46,6 +46,16 @@ struct Options {
     #[arg(long, hide = true)]
     bench: bool,
 }
+
+/// Megabytes, connections, and the readers beside echoline. tshark takes too long, and too
+/// much memory, for the first.
+const CASES: [(u64, usize, &[&str]); 5] = [
+    (1000, 1000, &["tcptrace"]),
+    (62, 1000, &["tshark"]),
+    (100, 1000, &[]),
+    (100, 1, &[]),
+    (100, 100_000, &[]),
+];
 
 /// A capture in a file that is removed in the end.
 struct File {
@@ -72,41 +82,17 @@ fn main() -> io::Result<()> {
     let options = Options::parse();
     program::build()?; // Before the pinning, which the compiler would inherit.
     affinity::pin(affinity::Role::Load);
-    let (gigabyte, rounds) = if options.quick {
-        (10_000_000, 1)
-    } else {
-        (1_000_000_000, 5)
-    };
-    let foreign = !options.no_foreign;
+    let (divisor, rounds) = if options.quick { (100, 1) } else { (1, 5) };
     println!("| capture | reader | ns per packet | peak memory | times echoline's time |");
     println!("|---|---|---|---|---|");
-    let file = File::create(1000, gigabyte)?;
-    compare(
-        "1 GB, 1,000 connections",
-        &file,
-        &reader::all(foreign, &["tcptrace"]),
-        rounds,
-    )?;
-    drop(file);
-    let file = File::create(1000, gigabyte / 16)?;
-    compare(
-        "1/16 of it",
-        &file,
-        &reader::all(foreign, &["tshark"]),
-        rounds.min(3),
-    )?;
-    drop(file);
-    for (name, connections, bytes) in [
-        ("100 MB, 1,000 connections", 1000, gigabyte / 10),
-        ("100 MB, 1 connection", 1, gigabyte / 10),
-        (
-            "100 MB, 100,000 connections",
-            (gigabyte / 10_000) as usize,
-            gigabyte / 10,
-        ),
-    ] {
-        let file = File::create(connections, bytes)?;
-        compare(name, &file, &reader::all(false, &[]), rounds)?;
+    for (megabytes, connections, foreign) in CASES {
+        let file = File::create(
+            connections / divisor.min(connections),
+            megabytes * 1_000_000 / divisor as u64,
+        )?;
+        let foreign = if options.no_foreign { &[][..] } else { foreign };
+        let name = format!("{megabytes} MB, {connections} connections");
+        compare(&name, &file, &reader::all(foreign), rounds)?;
     }
     Ok(())
 }

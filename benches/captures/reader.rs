@@ -39,13 +39,12 @@ const READERS: [Reader; 2] = [
 ];
 
 /// echoline, and those of `names` that are installed.
-pub fn all(foreign: bool, names: &[&str]) -> Vec<Reader> {
+pub fn all(names: &[&str]) -> Vec<Reader> {
     let echoline = Reader {
         name: "echoline packets",
         command: &["packets", "-q"],
     };
-    let is_wanted =
-        |reader: &Reader| foreign && names.contains(&reader.name) && is_installed(reader);
+    let is_wanted = |reader: &Reader| names.contains(&reader.name) && is_installed(reader);
     let others = READERS.into_iter().filter(is_wanted);
     [echoline].into_iter().chain(others).collect()
 }

@@ -190,7 +190,7 @@ _echoline() {
             return 0
             ;;
         echoline__subcmd__ping)
-            opts="-c -i -s -w -W -q -4 -6 -h --count --interval --size --deadline --timeout --quiet --ipv4 --ipv6 --burst --half-close --connections --expect-packets --prefix --count-prefixes --json --histogram --help"
+            opts="-c -i -s -w -W -q -4 -6 -D -h --count --interval --size --deadline --timeout --quiet --ipv4 --ipv6 --burst --open-loop --half-close --connections --expect-close --expect-packets --prefix --count-prefixes --skip-lines --timestamps --json --histogram --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -249,6 +249,10 @@ _echoline() {
                     return 0
                     ;;
                 --prefix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip-lines)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

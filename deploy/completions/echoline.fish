@@ -48,7 +48,7 @@ complete -c echoline -n "__fish_echoline_needs_command" -f -a "ping" -d 'Check a
 complete -c echoline -n "__fish_echoline_needs_command" -f -a "packets" -d 'Count the packets of a capture, and say which carried which line'
 complete -c echoline -n "__fish_echoline_needs_command" -f -a "health" -d 'Check the server that has these options and variables'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s c -l count -d 'Stop after this many lines per connection' -r
-complete -c echoline -n "__fish_echoline_using_subcommand ping" -s i -l interval -d 'Time between lines; 0: the next line as soon as the echo is there' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s i -l interval -d 'Time between lines, or connections; 0: the next line as soon as the echo is there' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s s -l size -d 'Bytes per line, newline included' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s w -l deadline -d 'Stop after this time' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s W -l timeout -d 'How long an echo, a connect and the server\'s FIN may take' -r
@@ -56,11 +56,15 @@ complete -c echoline -n "__fish_echoline_using_subcommand ping" -l burst -d 'Sen
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l connections -d 'Open this many connections: in turn with one line each unless --count says more; with --interval 0, side by side' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l expect-packets -d 'Fail if an echo takes more or fewer data packets' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l prefix -d 'Expect this text before each echoed line' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l skip-lines -d 'Ignore this many lines at first, such as a greeting' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s q -l quiet -d 'Print the summary only'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s 4 -l ipv4 -d 'Connect to IPv4 addresses only'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s 6 -l ipv6 -d 'Connect to IPv6 addresses only'
-complete -c echoline -n "__fish_echoline_using_subcommand ping" -l half-close -d 'Half-close after the last line, then expect every echo and the server\'s FIN'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l open-loop -d 'Send each line when it is due, also while echoes are missing'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l half-close -d 'Send the FIN with the last line, then expect every echo and the server\'s FIN'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l expect-close -d 'Fail if the server does not close after the client'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l count-prefixes -d 'Accept any text before each echoed line, and count the echoes by it'
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -s D -l timestamps -d 'Print the time before each line, in seconds since 1970'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l json -d 'Print a JSON object per line and for the summary'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l histogram -d 'Draw the distribution of the round-trip times'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s h -l help -d 'Print help'

@@ -30,7 +30,7 @@ pub struct Network<'a> {
     /// Bytes of the frame from here on, as it was on the link. Ethernet's padding counts.
     pub len: u32,
     /// Bytes of IP that a header around it allows, where it says so. Senders have been seen
-    /// that count bytes behind a PPPoE session's end in the IP length.
+    /// that count bytes behind the end of a PPP session in the IP length.
     pub limit: u32,
     /// The whole frame's length.
     pub frame_len: u32,

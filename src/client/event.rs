@@ -1,14 +1,22 @@
 //! What a client reports while it runs.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::client::statistics::Close;
+use crate::client::close::Ending;
 use crate::client::verifier::Fault;
 
 /// What happens on a connection. Connections and lines count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// A connection is established.
+    Connected {
+        /// Number of the connection.
+        connection: u64,
+        /// The server's address.
+        addr: SocketAddr,
+    },
     /// The right echo of a line came in time.
     Echo {
         /// Number of the connection.
@@ -20,14 +28,14 @@ pub enum Event {
         /// Time since the line was sent.
         round_trip: Duration,
     },
-    /// A burst is complete: its echoes, and the data segments that they took.
+    /// All lines that were sent have been answered or given up: the end of a burst.
     Segments {
         /// Number of the connection.
         connection: u64,
-        /// Lines of the burst.
+        /// Lines sent since the last such event.
         lines: u64,
-        /// Data segments received since the last burst; `None` where the platform
-        /// does not count them.
+        /// Data segments received since then; `None` where the platform does not count
+        /// them.
         segments: Option<u64>,
     },
     /// The echo of a lost line came after all.
@@ -39,14 +47,21 @@ pub enum Event {
         /// Time since the line was sent.
         round_trip: Duration,
     },
-    /// A wrong echo came.
+    /// A wrong echo of a line came.
     Wrong {
         /// Number of the connection.
         connection: u64,
-        /// Number of the line that it was taken for.
+        /// Number of the line.
         line: u64,
         /// What is wrong with it.
         fault: Fault,
+    },
+    /// A line came that is the echo of no line.
+    Extra {
+        /// Number of the connection.
+        connection: u64,
+        /// Its bytes; of one that is too long to be an echo, those that have been looked at.
+        len: usize,
     },
     /// A line was lost: no echo came within the timeout, or the connection ended.
     Lost {
@@ -55,11 +70,11 @@ pub enum Event {
         /// Number of the line.
         line: u64,
     },
-    /// A connection ended.
+    /// A connection ended, or was not established.
     Closed {
         /// Number of the connection.
         connection: u64,
         /// How it ended.
-        close: Close,
+        ending: Ending,
     },
 }

@@ -19,6 +19,7 @@ pub enum Prefix {
 /// What a client sends and expects. Begin with the default and change what differs.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Options {
     /// Bytes per line, newline included; at least 1, default 64.
     pub line_len: usize,
@@ -26,22 +27,30 @@ pub struct Options {
     pub prefix: Prefix,
     /// Lines per connection; `None`, the default: no limit.
     pub count: Option<u64>,
-    /// Time between two bursts, which is prolonged until the echoes of the first have
-    /// come; up to [`MAX_TIMEOUT`], default 1 s.
+    /// Time between two bursts, also between the last of a connection and the first of the
+    /// next, which is prolonged until the echoes of the first have come; up to [`MAX_TIMEOUT`], default 1 s.
     pub interval: Duration,
-    /// Lines per burst, sent with one write; at least 1, the default.
+    /// Lines per burst; at least 1, the default. A burst is sent with one write, if it has
+    /// up to 1 MiB and 16,384 lines.
     pub burst: u64,
+    /// Whether a burst is sent when it is due, although echoes of the one before are missing.
+    /// Then round trips count from when it was due. `interval` must not be 0.
+    pub open_loop: bool,
+    /// Lines that the server sends first, as a greeting; they are not judged. Default none.
+    pub skip_lines: u64,
     /// How long an echo, a connect and the server's FIN may take; up to
-    /// [`MAX_TIMEOUT`], default 2 s.
+    /// [`MAX_TIMEOUT`], default 2 s. While received lines wait to be judged, an echo may take
+    /// up to twice as long.
     pub timeout: Duration,
-    /// When to stop, counted from the connect: up to [`MAX_TIMEOUT`];
+    /// When to stop, counted from the start of the run: up to [`MAX_TIMEOUT`];
     /// `None`, the default: never.
     pub deadline: Option<Duration>,
-    /// Whether to half-close after the last line, before its echo has come.
+    /// Whether to half-close after the last line, in the same segment.
     pub half_close: bool,
     /// Connections; at least 1, the default.
     pub connections: u64,
-    /// Whether connections are open side by side, rather than one after the other.
+    /// Whether connections are open side by side, rather than one after the other, an
+    /// interval apart.
     pub side_by_side: bool,
     /// Whether to report the data segments of each burst's echoes.
     pub count_segments: bool,
@@ -57,6 +66,8 @@ impl Default for Options {
             count: None,
             interval: Duration::from_secs(1),
             burst: 1,
+            open_loop: false,
+            skip_lines: 0,
             timeout: Duration::from_secs(2),
             deadline: None,
             half_close: false,
@@ -79,6 +90,9 @@ impl Options {
         }
         if self.burst == 0 || self.connections == 0 || self.count == Some(0) {
             return invalid("burst, connections or count is 0");
+        }
+        if self.open_loop && self.interval.is_zero() {
+            return invalid("open_loop without an interval");
         }
         if self.timeout.is_zero() {
             return invalid("timeout is 0");

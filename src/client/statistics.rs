@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::client::close::{Closes, Ending};
+use crate::client::distribution::Distribution;
+use crate::net::tcp_info::TcpInfo;
 use crate::stats::SegmentCounts;
 
 /// The longest round trip that is recorded, in nanoseconds: an hour.
@@ -12,34 +15,6 @@ const LONGEST: u64 = 3_600_000_000_000;
 
 /// Prefixes that are counted apart.
 const MAX_PREFIXES: usize = 1000;
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Close {
-    /// The server's FIN came, this long after ours.
-    Clean(Duration),
-    /// The server's FIN came before ours.
-    Early,
-    /// The server's FIN did not come within the timeout.
-    Missing,
-    /// The connection was reset, or failed otherwise.
-    Failed,
-}
-
-/// Connections by how they ended; see [`Close`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Closes {
-    /// The server's FIN came after the client's.
-    pub clean: u64,
-    /// The server's FIN came first.
-    pub early: u64,
-    /// The server's FIN did not come.
-    pub missing: u64,
-    /// The connection was reset, or failed otherwise.
-    pub failed: u64,
-}
 
 /// Right echoes by the prefix before their lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,8 +48,10 @@ pub struct Statistics {
     pub sent: u64,
     /// Lines with a right echo in time.
     pub echoed: u64,
-    /// Wrong echoes: changed, reordered, repeated or unexpected.
+    /// Wrong echoes: changed, reordered or repeated.
     pub wrong: u64,
+    /// Lines that are the echo of no line.
+    pub extra: u64,
     /// Lines without an echo within the timeout.
     pub lost: u64,
     /// Lost lines with an echo in the end.
@@ -85,10 +62,21 @@ pub struct Statistics {
     pub incomplete: u64,
     /// Segments of all connections; `None` where the platform does not count them.
     pub segments: Option<SegmentCounts>,
+    /// The data segments of each line's echo or, if bursts have more than one line, of
+    /// each burst's echoes without the first of each connection.
+    pub distribution: Distribution,
+    /// The data segments of the echoes of each connection's first burst, if bursts have more
+    /// than one line. At first a kernel acknowledges almost every segment at once
+    /// (`TCP_MAX_QUICKACKS` in include/net/tcp.h), so a server that writes a line in pieces
+    /// sends more of them.
+    pub first_bursts: Distribution,
+    /// The shortest round trip of segments, by the kernel; `None` where the kernel does not
+    /// say.
+    pub min_segment_rtt: Option<Duration>,
     /// Connections by how they ended.
     pub closes: Closes,
     /// How the last connection ended.
-    pub last_close: Option<Close>,
+    pub last_ending: Option<Ending>,
     /// Echoes by prefix; empty unless prefixes are counted.
     pub prefixes: PrefixCounts,
     /// Round-trip times of the echoes, in nanoseconds.
@@ -105,13 +93,17 @@ impl Statistics {
             sent: 0,
             echoed: 0,
             wrong: 0,
+            extra: 0,
             lost: 0,
             late: 0,
             unexpected_segments: 0,
             incomplete: 0,
             segments: None,
+            distribution: Distribution::default(),
+            first_bursts: Distribution::default(),
+            min_segment_rtt: None,
             closes: Closes::default(),
-            last_close: None,
+            last_ending: None,
             prefixes: PrefixCounts::default(),
             shortest: Duration::MAX,
             longest: Duration::ZERO,
@@ -127,38 +119,56 @@ impl Statistics {
         self.longest = self.longest.max(round_trip);
     }
 
-    pub(crate) fn record_close(&mut self, close: Close) {
-        self.last_close = Some(close);
-        *match close {
-            Close::Clean(_) => &mut self.closes.clean,
-            Close::Early => &mut self.closes.early,
-            Close::Missing => &mut self.closes.missing,
-            Close::Failed => &mut self.closes.failed,
-        } += 1;
+    pub(crate) fn record_ending(&mut self, ending: Ending) {
+        self.last_ending = Some(ending);
+        self.closes.record(ending.close);
     }
 
-    pub(crate) fn record_segments(&mut self, counts: Option<SegmentCounts>) {
-        if let Some(counts) = counts {
+    pub(crate) fn record_segments(&mut self, info: TcpInfo) {
+        if let Some(counts) = info.segments {
             self.segments.get_or_insert_default().add(counts);
         }
+        let known = self.min_segment_rtt.into_iter().chain(info.min_rtt);
+        self.min_segment_rtt = known.min();
+    }
+
+    /// Lines received: echoes, right or not, late ones, and extra lines.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.echoed + self.wrong + self.late + self.extra
     }
 
     /// Whether every line came back right and in time, in the expected number of
-    /// segments, and no connection failed or ended before its last line.
+    /// segments, with no line besides, and no connection failed or ended before its last
+    /// line.
     #[must_use]
     pub fn is_perfect(&self) -> bool {
         let closes = self.incomplete + self.closes.failed;
-        let faults = self.wrong + self.lost + self.unexpected_segments + closes;
+        let faults = self.wrong + self.extra + self.lost + self.unexpected_segments + closes;
         self.echoed == self.sent && faults == 0
     }
 
-    /// Data segments received per right echo; `None` without echoes, and where the
+    /// Data segments received per line received; `None` without lines, and where the
     /// platform does not count segments.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a ratio, not a count")]
     pub fn data_segments_per_line(&self) -> Option<f64> {
         let segments = self.segments?.data_segs_in as f64;
-        (self.echoed > 0).then(|| segments / self.echoed as f64)
+        (self.received() > 0).then(|| segments / self.received() as f64)
+    }
+
+    /// By how much the median exceeds the round trip of segments, if that is the time for
+    /// which a kernel delays an ACK (40 ms, `TCP_DELACK_MIN` in include/net/tcp.h): then the
+    /// server probably writes a line in pieces, and Nagle's algorithm holds back all but the
+    /// first until the client's ACK.
+    #[must_use]
+    pub fn suspected_delay(&self) -> Option<Duration> {
+        let range = Duration::from_millis(35)..=Duration::from_millis(52);
+        let excess = self
+            .round_trips()
+            .quantile(0.5)
+            .checked_sub(self.min_segment_rtt?)?;
+        range.contains(&excess).then_some(excess)
     }
 
     /// Round-trip times; empty before the first echo.

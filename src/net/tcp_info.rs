@@ -31,6 +31,9 @@ pub(crate) struct TcpInfo {
     /// At least this long ago data was sent last, retransmissions not included; `None` if
     /// the platform does not say.
     pub last_data_sent: Option<Duration>,
+    /// The shortest round trip; `None` if the kernel has measured none.
+    #[cfg(feature = "client")]
+    pub min_rtt: Option<Duration>,
 }
 
 impl TcpInfo {
@@ -50,6 +53,12 @@ impl TcpInfo {
             }),
             has_unsent: info.tcpi_notsent_bytes > 0 && info.tcpi_state != TCP_CLOSE,
             last_data_sent: Some(at_least(info.tcpi_last_data_sent)),
+            // Before the first measurement it is the greatest number (`tcp_min_rtt` in
+            // include/net/tcp.h, `tcp_init_sock` in net/ipv4/tcp.c).
+            #[cfg(feature = "client")]
+            min_rtt: Some(info.tcpi_min_rtt)
+                .filter(|&micros| micros > 0 && micros < u32::MAX)
+                .map(|micros| Duration::from_micros(micros.into())),
         })
     }
 

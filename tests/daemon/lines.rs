@@ -21,7 +21,7 @@ fn interactive_lines_come_back_one_by_one() {
         options.count = Some(100);
         options.interval = Duration::ZERO;
         options.timeout = DEADLINE;
-        let client = Client::connect(&[daemon.addr], options).unwrap();
+        let client = Client::new(&[daemon.addr], options).unwrap();
         let statistics = client.run(|_| ()).unwrap();
         assert_eq!((statistics.sent, statistics.echoed), (100, 100));
         assert!(statistics.is_perfect(), "{statistics:?}");

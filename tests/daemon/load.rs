@@ -25,15 +25,17 @@ fn five_hundred_clients_at_once_are_all_served() {
     options.count = Some(3);
     options.interval = Duration::ZERO;
     options.timeout = DEADLINE;
-    let client = Client::connect(&[daemon.addr], options).unwrap();
+    let client = Client::new(&[daemon.addr], options).unwrap();
     let mut echoes = vec![0; 500];
     let statistics = client.run(|event| match event {
         Event::Echo { connection, .. } => {
             daemon.wait_for_record("(500 open)");
             echoes[usize::try_from(connection).unwrap() - 1] += 1;
         }
-        Event::Segments { .. } => {}
-        Event::Closed { close, .. } => assert!(matches!(close, Close::Clean(_)), "{close:?}"),
+        Event::Connected { .. } | Event::Segments { .. } => {}
+        Event::Closed { ending, .. } => {
+            assert!(matches!(ending.close, Close::Clean(_)), "{ending:?}");
+        }
         other => panic!("{other:?}"),
     });
     assert_eq!(echoes, [3; 500]);

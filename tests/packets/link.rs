@@ -69,7 +69,7 @@ fn each_link_type_is_read_with_both_ip_versions() {
     }
 }
 
-/// A frame of a PPPoE session, whose length is that of what PPP carries.
+/// A frame of a session of `PPPoE`; its length is that of what PPP carries.
 fn pppoe(protocol: [u8; 2], ip: &[u8]) -> Vec<u8> {
     let len = u16::try_from(2 + ip.len()).unwrap().to_be_bytes();
     let header = [&[0x11, 0, 0, 7][..], &len, &protocol].concat();

@@ -140,7 +140,11 @@ pub fn parse() -> Result<Cli, Exit> {
     match matches.remove_subcommand() {
         None => serve(&matches, unknown_variables),
         Some((name, matches)) => Ok(match name.as_str() {
-            "ping" => Cli::Ping(rows::read(&matches, ping::options::ROWS).into()),
+            "ping" => {
+                let options: ping::options::Options = rows::read(&matches, ping::options::ROWS);
+                options.check().map_err(|e| usage_error(&e))?;
+                Cli::Ping(options.into())
+            }
             "packets" => Cli::Packets(rows::read(&matches, packets::options::ROWS)),
             _ => Cli::Health(server_options(&matches)?.into()),
         }),

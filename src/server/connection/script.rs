@@ -148,9 +148,8 @@ impl Stream for Script {
         let left = self.unsent_reports.get();
         self.unsent_reports.set(left.saturating_sub(1));
         TcpInfo {
-            segments: None,
             has_unsent: left > 0,
-            last_data_sent: None,
+            ..TcpInfo::default()
         }
     }
 }

@@ -1,16 +1,22 @@
 //! Several connections, in turn or side by side.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
 use super::ping;
 use super::program::Ping;
+use crate::support::clients::reset;
 use crate::support::daemon::Daemon;
 use crate::support::deadline::wait_until;
 
 #[test]
 fn connections_in_turn_have_one_line_each() {
     let daemon = Daemon::start();
-    let finished = ping(daemon.addr, "--connections 3").assert_exits(0);
+    let finished = ping(daemon.addr, "--connections 3 -i 0.01").assert_exits(0);
     for number in 1..=3 {
         let part = format!(": connection={number} line=1 time=");
         assert!(finished.stdout.contains(&part), "{finished:?}");
@@ -45,7 +51,7 @@ fn connections_without_an_interval_are_open_side_by_side() {
         .wait_for_exit()
         .assert_exits(0)
         .assert_prints("100 lines sent, 100 echoed, 0 wrong, 0 lost\n")
-        .assert_prints("; 1.00 data packets per echoed line; ")
+        .assert_prints("; 1.00 data packets per line received; ")
         .assert_prints("20 connections: 20 closed cleanly by the server, ");
     daemon.wait_for_record("(20 open)");
 }
@@ -67,4 +73,58 @@ fn connections_that_the_server_refuses_fail() {
         .assert_exits(1)
         .assert_prints(", 0 echoed, 0 wrong, ")
         .assert_prints("3 connections: 0 closed cleanly by the server, ");
+}
+
+#[test]
+fn connections_in_turn_begin_an_interval_apart() {
+    let daemon = Daemon::start();
+    let start = Instant::now();
+    ping(daemon.addr, "--connections 4 -i 0.1").assert_exits(0);
+    assert!(start.elapsed() >= Duration::from_millis(300));
+}
+
+/// A server that accepts one connection, echoes a line, and is away from then on.
+#[test]
+fn each_connection_that_fails_is_a_line_and_counts() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut line = Vec::new();
+        BufReader::new(&stream)
+            .read_until(b'\n', &mut line)
+            .unwrap();
+        (&stream).write_all(&line).unwrap();
+        stream.take(1).read_to_end(&mut line).unwrap();
+    });
+    let start = Instant::now();
+    let finished = ping(addr, "--connections 5 -i 0.05").assert_exits(1);
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    server.join().unwrap();
+    for number in 2..=5 {
+        let line = format!("failed to {addr}: connection={number} connect: Connection refused\n");
+        assert!(finished.stdout.contains(&line), "{finished:?}");
+    }
+    finished
+        .assert_prints("1 connection: 1 closed cleanly by the server, 0 closed early, ")
+        .assert_prints(", 4 failed\nfailed: 4 x connect: Connection refused\n");
+}
+
+#[test]
+fn a_reset_connection_is_a_line_and_counts() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 64]).unwrap();
+            reset(stream);
+        }
+    });
+    let finished = ping(addr, "--connections 2 -i 0.01 -W 30").assert_exits(1);
+    server.join().unwrap();
+    finished
+        .assert_prints(&format!("failed to {addr}: connection=2 reset\n"))
+        .assert_prints("\nfailed: 2 x reset\n");
 }

@@ -19,9 +19,9 @@ fn a_thousand_lines_take_one_data_packet_each() {
     in_both_modes("-c 1000 -i 0 -q --expect-packets 1", |finished| {
         let expected = "1000 lines sent, 1000 echoed, 0 wrong, 0 lost\n";
         assert!(finished.stdout.contains(expected), "{finished:?}");
-        let expected = "; 1.00 data packets per echoed line; ";
+        let expected = "; 1.00 data packets per line received; ";
         assert!(finished.stdout.contains(expected), "{finished:?}");
-        assert_eq!(finished.stdout.lines().count(), 6, "{finished:?}");
+        assert_eq!(finished.stdout.lines().count(), 7, "{finished:?}");
     });
 }
 

@@ -36,6 +36,8 @@ fn values_out_of_range_are_usage_errors() {
         "--no-such-option",
         "-4 -6",
         "--prefix a --count-prefixes",
+        "--open-loop -i 0",
+        "--skip-lines x",
     ] {
         let message = fail("127.0.0.1:1", options, 2);
         assert!(message.ends_with("(see echoline --help)"), "{message}");

@@ -105,6 +105,16 @@ impl Peer {
         assert_eq!(self.next_line(), None);
     }
 
+    /// Whether ping's FIN has arrived, without waiting for it.
+    pub fn has_fin(&mut self) -> bool {
+        assert!(self.stream.buffer().is_empty());
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        peeked.is_ok_and(|len| len == 0)
+    }
+
     /// Keeps the connection open until ping has exited.
     pub fn hold(self) {
         let ended = self.ping_runs.recv_timeout(DEADLINE);

@@ -38,7 +38,10 @@ fn each_echo_is_an_object() {
         assert_eq!((&echo["bytes"], &echo["packets"]), (&json!(64), &json!(1)));
         assert!(echo["rtt_ms"].as_f64().unwrap() > 0.0);
     }
-    let closed = json!({"event": "closed", "connection": 1, "close": "clean"});
+    let closed = json!({
+        "event": "closed", "connection": 1, "close": "clean", "error": null,
+        "last_line": 3, "outstanding": 0,
+    });
     assert_eq!(objects[3], closed);
 }
 
@@ -65,10 +68,15 @@ fn the_summary_object_has_the_numbers() {
         ("wrong", 0),
         ("lost", 0),
         ("late", 0),
-        ("unexpected_packets", 0),
+        ("extra", 0),
     ] {
         assert_eq!(summary[name], value, "{name}");
     }
+    // Without an expectation none can be missed.
+    assert_eq!(summary["unexpected_packets"], Value::Null);
+    let first = [1, 2, 3].map(|line| json!({"connection": 1, "line": line}));
+    let distribution = json!([{"packets": 1, "times": 3, "first": first}]);
+    assert_eq!(summary["distribution"], distribution);
     let packets = &summary["packets"];
     assert_eq!(
         (&packets["data_out"], &packets["data_in"]),
@@ -76,7 +84,7 @@ fn the_summary_object_has_the_numbers() {
     );
     assert_eq!(packets["data_in_per_line"], 1.0);
     assert_eq!(packets["retransmitted"], 0);
-    let closes = json!({"clean": 1, "early": 0, "missing": 0, "failed": 0});
+    let closes = json!({"clean": 1, "early": 0, "missing": 0, "failed": 0, "failures": {}});
     assert_eq!(summary["closes"], closes);
 }
 
@@ -116,7 +124,10 @@ fn faults_are_objects() {
     assert_eq!(of_kind(&objects, "wrong"), [&wrong]);
     let lost = json!({"event": "lost", "connection": 1, "line": 2});
     assert_eq!(of_kind(&objects, "lost"), [&lost]);
-    let closed = json!({"event": "closed", "connection": 1, "close": "early"});
+    let closed = json!({
+        "event": "closed", "connection": 1, "close": "early", "error": null,
+        "last_line": 0, "outstanding": 1,
+    });
     assert_eq!(of_kind(&objects, "closed"), [&closed]);
     let summary = objects.last().unwrap();
     assert_eq!(
@@ -124,4 +135,32 @@ fn faults_are_objects() {
         (&json!(1), &json!(1))
     );
     assert_eq!(summary["rtt_ms"]["p50"], Value::Null);
+}
+
+#[test]
+fn a_reset_has_its_reason() {
+    let server = FaultyServer::start(|mut peer| {
+        peer.line();
+        peer.reset();
+    });
+    let objects = objects(&server.ping("-c 3 -W 30 --json").assert_exits(1));
+    let closed = json!({
+        "event": "closed", "connection": 1, "close": "failed", "error": "reset",
+        "last_line": 0, "outstanding": 1,
+    });
+    assert_eq!(of_kind(&objects, "closed"), [&closed]);
+    let summary = objects.last().unwrap();
+    assert_eq!(summary["closes"]["failures"], json!({"reset": 1}));
+}
+
+#[test]
+fn an_extra_line_is_an_object() {
+    let server = FaultyServer::start(|mut peer| {
+        peer.send(b"hello\n");
+        peer.answer_lines(|peer, line| peer.send(&line));
+    });
+    let objects = objects(&server.ping("-c 1 --json").assert_exits(1));
+    let extra = json!({"event": "extra", "connection": 1, "bytes": 6});
+    assert_eq!(of_kind(&objects, "extra"), [&extra]);
+    assert_eq!(objects.last().unwrap()["extra"], 1);
 }

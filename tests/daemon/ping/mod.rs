@@ -1,5 +1,6 @@
 //! `echoline ping` against the daemon, and against servers with known faults.
 
+mod bounds;
 mod bursts;
 mod capture;
 mod connections;

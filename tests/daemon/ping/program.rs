@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::daemon::BINARY;
 use crate::support::deadline::{wait_for, wait_until};
-use crate::support::process::{send_signal, without_inherited_settings};
+use crate::support::process::{send_signal, status_field, without_inherited_settings};
 
 /// A running `echoline ping`. It is killed on drop.
 pub struct Ping {
@@ -68,6 +68,20 @@ impl Ping {
         wait_until(&format!("ping to print {part:?}"), || {
             self.stdout.text().contains(part)
         });
+    }
+
+    pub fn has_printed(&self, part: &str) -> bool {
+        self.stdout.text().contains(part)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether the program has a handler for SIGINT (`proc_pid_status(5)`).
+    pub fn catches_interrupts(&self) -> bool {
+        let caught = u64::from_str_radix(&status_field(self.id(), "SigCgt"), 16).unwrap();
+        caught >> (Signal::INT.as_raw() - 1) & 1 == 1
     }
 
     pub fn interrupt(&self) {

@@ -1,5 +1,9 @@
 //! The printed text, with the figures that differ from run to run replaced.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
 use super::faulty_server::FaultyServer;
 use super::ping;
 use super::program::{Finished, Ping};
@@ -42,7 +46,8 @@ PING ADDR (ADDR): lines of 64 bytes
 --- ADDR echo statistics ---
 2 lines sent, 2 echoed, 0 wrong, 0 lost
 rtt min/avg/p50/p99/max = T/T/T/T/T ms
-packets: N out (2 data), N in (2 data); 1.00 data packets per echoed line; 0 retransmitted
+packets: N out (2 data), N in (2 data); 1.00 data packets per line received; 0 retransmitted
+packets per line: 2 x 1
 closed cleanly by the server in T ms
 ";
     assert_eq!(
@@ -63,7 +68,8 @@ burst of 2 lines: packets=1
 --- ADDR echo statistics ---
 2 lines sent, 2 echoed, 0 wrong, 0 lost
 rtt min/avg/p50/p99/max = T/T/T/T/T ms
-packets: N out (1 data), N in (1 data); 0.50 data packets per echoed line; 0 retransmitted
+packets: N out (1 data), N in (1 data); 0.50 data packets per line received; 0 retransmitted
+packets per burst: first 1 x 1
 closed cleanly by the server in T ms
 ";
     assert_eq!(
@@ -95,7 +101,7 @@ no echo from ADDR: line=1
 --- ADDR echo statistics ---
 1 line sent, 0 echoed, 0 wrong, 1 lost
 packets: N out (1 data), N in (0 data); 0 retransmitted
-not closed by the server within 0.2 s
+not closed by the server within 0.2 s: its socket is probably in CLOSE_WAIT
 ";
     assert_eq!(without_figures(&finished, &addr), expected);
 }
@@ -131,4 +137,39 @@ fn a_histogram_counts_every_echo() {
         longest = longest.max(bar.len());
     }
     assert_eq!((total, longest), (100, 50), "{finished:?}");
+}
+
+/// As iputils' ping prints it.
+#[test]
+fn each_line_can_have_the_time() {
+    let daemon = Daemon::start();
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64()
+    };
+    let before = now();
+    let finished = ping(daemon.addr, "-c 2 -i 0 -D").assert_exits(0);
+    let text = ping(daemon.addr, "-c 2 -i 0 -D --json").assert_exits(0);
+    let after = now();
+    let times = finished.stdout.lines().filter_map(|line| {
+        let (time, rest) = line.strip_prefix('[')?.split_once("] ")?;
+        assert!(rest.starts_with("64 bytes from "), "{line}");
+        Some(time.parse::<f64>().unwrap())
+    });
+    let objects = text.stdout.lines();
+    let objects = objects.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let times: Vec<_> = times
+        .chain(objects.filter_map(|o| o["time"].as_f64()))
+        .collect();
+    // Two lines; two echoes and the close.
+    assert_eq!(times.len(), 5, "{finished:?} {text:?}");
+    // The text has whole microseconds.
+    assert!(
+        times
+            .iter()
+            .all(|time| (before - 1e-6..=after).contains(time)),
+        "{times:?}"
+    );
 }

@@ -16,7 +16,9 @@ fn a_server_that_never_closes_is_named() {
         .ping("-c 2 -i 0 -W 1")
         .assert_exits(0)
         .assert_prints("2 lines sent, 2 echoed, 0 wrong, 0 lost\n")
-        .assert_prints("not closed by the server within 1 s\n");
+        .assert_prints(
+            "not closed by the server within 1 s: its socket is probably in CLOSE_WAIT\n",
+        );
 }
 
 #[test]
@@ -29,7 +31,43 @@ fn a_server_that_never_closes_fails_a_half_closing_ping() {
         .ping("-c 2 -i 0 -W 1 --half-close")
         .assert_exits(1)
         .assert_prints("2 lines sent, 2 echoed, 0 wrong, 0 lost\n")
-        .assert_prints("not closed by the server within 1 s\n");
+        .assert_prints(
+            "not closed by the server within 1 s: its socket is probably in CLOSE_WAIT\n",
+        );
+}
+
+#[test]
+fn a_close_can_be_expected() {
+    let server = FaultyServer::start(|mut peer| {
+        echo_lines(&mut peer);
+        peer.hold();
+    });
+    server
+        .ping("-c 2 -i 0 -W 1 --expect-close")
+        .assert_exits(1)
+        .assert_prints(
+            "not closed by the server within 1 s: its socket is probably in CLOSE_WAIT\n",
+        );
+    FaultyServer::start(|mut peer| echo_lines(&mut peer))
+        .ping("-c 2 -i 0 --expect-close")
+        .assert_exits(0);
+}
+
+#[test]
+fn an_early_close_says_after_how_much() {
+    let server = FaultyServer::start(|mut peer| {
+        for _ in 0..3 {
+            let line = peer.line();
+            peer.send(&line);
+        }
+        peer.line();
+        peer.line();
+    });
+    server
+        .ping("-c 5 --burst 5 -W 30")
+        .assert_exits(1)
+        .assert_prints("5 lines sent, 3 echoed, 0 wrong, 2 lost\n")
+        .assert_prints("\nclosed by the server after line 3, 2 lines outstanding\n");
 }
 
 #[test]
@@ -42,7 +80,7 @@ fn a_server_that_closes_between_lines_is_named() {
         .ping("-c 3 -i 1000")
         .assert_exits(1)
         .assert_prints("1 line sent, 1 echoed, 0 wrong, 0 lost\n")
-        .assert_prints("closed by the server before the client\n");
+        .assert_prints("closed by the server after line 1\n");
 }
 
 /// An endless ping fails too: the server has ended it.
@@ -55,7 +93,7 @@ fn a_server_that_closes_an_endless_ping_is_named() {
     server
         .ping("-i 1000")
         .assert_exits(1)
-        .assert_prints("closed by the server before the client\n");
+        .assert_prints("closed by the server after line 1\n");
 }
 
 /// Its FIN may come before or after ping's.
@@ -75,7 +113,7 @@ fn a_server_that_closes_instead_of_answering_loses_the_line() {
         .ping("-c 3 -W 30")
         .assert_exits(1)
         .assert_prints("1 line sent, 0 echoed, 0 wrong, 1 lost\n")
-        .assert_prints("closed by the server before the client\n");
+        .assert_prints("closed by the server before the first echo, 1 line outstanding\n");
 }
 
 #[test]
@@ -88,7 +126,7 @@ fn half_an_answer_is_a_lost_line() {
         .ping("-c 3 -W 30")
         .assert_exits(1)
         .assert_prints("1 line sent, 0 echoed, 0 wrong, 1 lost\n")
-        .assert_prints("closed by the server before the client\n");
+        .assert_prints("closed by the server before the first echo, 1 line outstanding\n");
 }
 
 #[test]
@@ -111,7 +149,7 @@ fn a_reset_loses_the_line() {
         .ping("-c 3 -W 30")
         .assert_exits(1)
         .assert_prints("1 line sent, 0 echoed, 0 wrong, 1 lost\n")
-        .assert_prints("connection reset or failed\n");
+        .assert_prints("connection failed before the first echo, 1 line outstanding: reset\n");
 }
 
 #[test]
@@ -124,5 +162,5 @@ fn a_reset_after_the_last_echo_fails() {
         .ping("-c 2 -i 0 -W 30")
         .assert_exits(1)
         .assert_prints("2 lines sent, 2 echoed, 0 wrong, 0 lost\n")
-        .assert_prints("connection reset or failed\n");
+        .assert_prints("connection failed after line 2: reset\n");
 }

@@ -20,7 +20,7 @@ fn two_writes_per_line_are_two_packets() {
         let finished = two_writes()
             .ping("-c 5 -i 0")
             .assert_exits(0)
-            .assert_prints("; 2.00 data packets per echoed line; ");
+            .assert_prints("; 2.00 data packets per line received; ");
         let echoes = finished
             .stdout
             .lines()
@@ -145,8 +145,9 @@ fn a_line_that_was_not_sent_is_told() {
     answer_burst(|[line]| [line, b"more\n".to_vec()].concat())
         .ping("-c 1 --half-close -W 30")
         .assert_exits(1)
-        .assert_prints(" came without a line\n")
-        .assert_prints("1 line sent, 1 echoed, 1 wrong, 0 lost\n");
+        .assert_prints("\nextra line from 127.0.0.1:")
+        .assert_prints(": 5 bytes\n")
+        .assert_prints("1 line sent, 1 echoed, 0 wrong, 0 lost, 1 extra\n");
 }
 
 /// A server that puts a prompt before each line.
@@ -179,4 +180,77 @@ fn a_prefix_that_is_not_expected_is_wrong() {
         .ping("-c 1 --prefix echo:")
         .assert_exits(1)
         .assert_prints(": line=1 differs at byte 0\n");
+}
+
+/// A server that greets, and echoes well.
+fn greeting(lines: usize) -> FaultyServer {
+    FaultyServer::start(move |mut peer| {
+        peer.send(&b"220 ready\r\n".repeat(lines));
+        peer.answer_lines(|peer, line| peer.send(&line));
+    })
+}
+
+#[test]
+fn a_greeting_is_an_extra_line_and_shifts_no_other() {
+    greeting(1)
+        .ping("-c 100 -i 0")
+        .assert_exits(1)
+        .assert_prints(": 11 bytes\n")
+        .assert_prints("100 lines sent, 100 echoed, 0 wrong, 0 lost, 1 extra\n");
+}
+
+#[test]
+fn a_greeting_can_be_skipped() {
+    greeting(2)
+        .ping("-c 100 -i 0 --skip-lines 2")
+        .assert_exits(0)
+        .assert_prints("100 lines sent, 100 echoed, 0 wrong, 0 lost\n");
+    greeting(2)
+        .ping("-c 10 -i 0 --skip-lines 1")
+        .assert_exits(1)
+        .assert_prints("0 lost, 1 extra\n");
+}
+
+/// 50 extra lines for each echo, in its segment.
+#[test]
+fn packets_are_divided_by_the_lines_received() {
+    let server = FaultyServer::start(|mut peer| {
+        peer.answer_lines(|peer, line| peer.send(&[b"more\n".repeat(49), line].concat()));
+    });
+    server
+        .ping("-c 2 -i 0 -q")
+        .assert_exits(1)
+        .assert_prints("2 lines sent, 2 echoed, 0 wrong, 0 lost, 98 extra\n")
+        .assert_prints("; 0.02 data packets per line received; ");
+}
+
+/// The mean of 1,999 echoes in one packet and one in two is 1.00.
+#[test]
+fn a_line_that_is_split_is_named() {
+    let split_some = |every: usize| {
+        FaultyServer::start(move |mut peer| {
+            let mut count = 0;
+            peer.answer_lines(|peer, line| {
+                count += 1;
+                let at = if count % every == 0 { 10 } else { 0 };
+                let (start, end) = line.split_at(at);
+                for part in [start, end] {
+                    if !part.is_empty() {
+                        peer.send(part);
+                    }
+                }
+            });
+        })
+    };
+    split_some(1000)
+        .ping("-c 1999 -i 0 -q")
+        .assert_exits(0)
+        .assert_prints("\npackets per line: 1998 x 1, 1 x 2 (line 1000)\n");
+    split_some(100)
+        .ping("-c 2000 -i 0 -q")
+        .assert_exits(0)
+        .assert_prints(
+            "\npackets per line: 1980 x 1, 20 x 2 \
+             (lines 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, ...)\n",
+        );
 }

@@ -20,11 +20,11 @@ use report::Report;
 pub fn run(options: &Options) -> io::Result<bool> {
     // Without it, connections above the soft limit fail, and are counted so.
     let _ = echoline::raise_fd_limit();
-    let mut client = Client::connect(&options.addrs()?, options.client())?;
+    let mut client = Client::new(&options.addrs()?, options.client())?;
     client.handle_signals()?;
-    let mut report = Report::start(options, client.addr());
+    let mut report = Report::new(options);
     let statistics = client.run(|event| report.event(event))?;
     report.summary(&statistics);
-    let has_fins = !options.half_close || statistics.closes.missing == 0;
+    let has_fins = !options.expects_close() || statistics.closes.missing == 0;
     Ok(statistics.is_perfect() && has_fins)
 }

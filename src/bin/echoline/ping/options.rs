@@ -31,11 +31,15 @@ pub struct Options {
     pub ipv4: bool,
     pub ipv6: bool,
     pub burst: u64,
+    pub open_loop: bool,
     pub half_close: bool,
     pub connections: u64,
+    pub expect_close: bool,
     pub expect_packets: Option<u64>,
     pub prefix: String,
     pub count_prefixes: bool,
+    pub skip_lines: u64,
+    pub timestamps: bool,
     pub json: bool,
     pub histogram: bool,
 }
@@ -53,11 +57,15 @@ impl Default for Options {
             ipv4: false,
             ipv6: false,
             burst: 1,
+            open_loop: false,
             half_close: false,
             connections: 1,
+            expect_close: false,
             expect_packets: None,
             prefix: String::new(),
             count_prefixes: false,
+            skip_lines: 0,
+            timestamps: false,
             json: false,
             histogram: false,
         }
@@ -73,7 +81,7 @@ pub const ROWS: &[R] = &[
     R::value("count", "N", "Stop after this many lines per connection",
         |o, text| number_in(text, 1..=u64::MAX).map(|n| o.count = Some(n)))
         .short('c'),
-    R::value("interval", "SECS", "Time between lines; 0: the next line as soon as the echo is there",
+    R::value("interval", "SECS", "Time between lines, or connections; 0: the next line as soon as the echo is there",
         |o, text| seconds(text).map(|time| o.interval = time))
         .short('i').default(|o| o.interval.as_secs().to_string()),
     R::value("size", "BYTES", "Bytes per line, newline included",
@@ -92,11 +100,15 @@ pub const ROWS: &[R] = &[
     R::value("burst", "N", "Send this many lines with one write, then wait for their echoes",
         |o, text| number_in(text, 1..=u64::MAX).map(|n| o.burst = n))
         .default(|o| o.burst.to_string()),
-    R::switch("half-close", "Half-close after the last line, then expect every echo and the server's FIN",
+    R::switch("open-loop", "Send each line when it is due, also while echoes are missing",
+        |o| o.open_loop = true),
+    R::switch("half-close", "Send the FIN with the last line, then expect every echo and the server's FIN",
         |o| o.half_close = true),
     R::value("connections", "N", "Open this many connections: in turn with one line each unless --count says more; with --interval 0, side by side",
         |o, text| number_in(text, 1..=1_000_000).map(|n| o.connections = n))
         .default(|o| o.connections.to_string()),
+    R::switch("expect-close", "Fail if the server does not close after the client",
+        |o| o.expect_close = true),
     R::value("expect-packets", "N", "Fail if an echo takes more or fewer data packets",
         |o, text| number(text).map(|n| o.expect_packets = Some(n))),
     R::value("prefix", "TEXT", "Expect this text before each echoed line",
@@ -105,6 +117,12 @@ pub const ROWS: &[R] = &[
     R::switch("count-prefixes", "Accept any text before each echoed line, and count the echoes by it",
         |o| o.count_prefixes = true)
         .conflicts_with("prefix"),
+    R::value("skip-lines", "N", "Ignore this many lines at first, such as a greeting",
+        |o, text| read_as(text).map(|n| o.skip_lines = n))
+        .default(|o| o.skip_lines.to_string()),
+    R::switch("timestamps", "Print the time before each line, in seconds since 1970",
+        |o| o.timestamps = true)
+        .short('D'),
     R::switch("json", "Print a JSON object per line and for the summary", |o| o.json = true),
     R::switch("histogram", "Draw the distribution of the round-trip times", |o| o.histogram = true),
 ];
@@ -134,6 +152,16 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Options {
+    /// # Errors
+    ///
+    /// What is wrong if the options do not agree with each other.
+    pub fn check(&self) -> Result<(), String> {
+        if self.open_loop && self.interval.is_zero() {
+            return Err("--open-loop needs an --interval above 0".into());
+        }
+        Ok(())
+    }
+
     /// The addresses of the families that are wanted.
     pub fn addrs(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addrs = self
@@ -147,6 +175,11 @@ impl Options {
             return Err(io::Error::other(text));
         }
         Ok(addrs)
+    }
+
+    /// Whether a missing FIN of the server is a fault.
+    pub fn expects_close(&self) -> bool {
+        self.expect_close || self.half_close
     }
 
     fn side_by_side(&self) -> bool {
@@ -173,10 +206,11 @@ impl Options {
         options.burst = self.burst;
         options.timeout = self.timeout;
         options.deadline = self.deadline;
+        options.open_loop = self.open_loop;
+        options.skip_lines = self.skip_lines;
         options.half_close = self.half_close;
         options.connections = self.connections;
         options.side_by_side = self.side_by_side();
-        options.count_segments = !self.quiet || self.expect_packets.is_some();
         options.expected_segments = self.expect_packets;
         options
     }
