@@ -86,12 +86,11 @@ fn main() -> io::Result<()> {
     println!("| capture | reader | ns per packet | peak memory | times echoline's time |");
     println!("|---|---|---|---|---|");
     for (megabytes, connections, foreign) in CASES {
-        let file = File::create(
-            connections / divisor.min(connections),
-            megabytes * 1_000_000 / divisor as u64,
-        )?;
+        let connections = (connections / divisor).max(1);
+        let file = File::create(connections, megabytes * 1_000_000 / divisor as u64)?;
         let foreign = if options.no_foreign { &[][..] } else { foreign };
-        let name = format!("{megabytes} MB, {connections} connections");
+        let megabytes = file.contents.bytes as f64 / 1e6;
+        let name = format!("{megabytes:.1} MB, connections: {connections}");
         compare(&name, &file, &reader::all(foreign), rounds)?;
     }
     Ok(())
