@@ -13,6 +13,7 @@ use slab::Slab;
 use crate::clock::Nanos;
 use crate::record;
 use crate::records;
+use crate::server::MAPPED_LEN;
 use crate::server::connection::Connection;
 use crate::server::connection::message_log::log_connected;
 use crate::server::connection::reason::{CloseCause, Closed, LocalClose};
@@ -20,11 +21,10 @@ use crate::server::log_limit::LogLimit;
 use crate::server::token::EventSource;
 use crate::stats::{ConnectionStats, Totals};
 
-/// Bytes allocated at the start for what has an entry per slot. They take no memory
-/// before they are used, and being over 128 KiB they are mapped by themselves
-/// (`M_MMAP_THRESHOLD`, mallopt(3)). What grew in the heap would lie between the
-/// buffers of the connections, and keep the allocator from returning their memory.
-const INITIAL_BYTES: usize = 136 * 1024;
+/// Bytes allocated at the start for what has an entry per slot. What grew in the heap would
+/// lie between the buffers of the connections, and keep the allocator from returning their
+/// memory.
+const INITIAL_BYTES: usize = MAPPED_LEN;
 
 /// Entries of the run queue allocated at the start. Its ring buffer touches all of
 /// them in time, so it is small; it grows when more connections are scheduled.

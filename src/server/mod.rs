@@ -52,6 +52,10 @@ const EVENT_CAPACITY: usize = 1024;
 /// share one buffer of this length.
 const READ_BUFFER_LEN: usize = 64 * 1024;
 
+/// What is over 128 KiB is mapped by itself (`M_MMAP_THRESHOLD`, mallopt(3)) and takes no
+/// memory before it is used.
+const MAPPED_LEN: usize = 136 * 1024;
+
 /// Partial lines of up to this length are joined with the next read in the read
 /// buffer, and longer ones in their own. A copy of 4 KiB costs less than a read.
 const MAX_PREPEND: usize = 4 * 1024;
@@ -145,7 +149,7 @@ impl Server {
             }),
             context: Context {
                 headers: PartialHeaders::default(),
-                input: InputBuffer::new(READ_BUFFER_LEN, MAX_PREPEND),
+                input: InputBuffer::new(read_buffer(), MAX_PREPEND),
                 encoder: LineEncoder::new(config.packet_per_line, &config.prefix, MAX_ENCODED_PART),
                 max_line: config.max_line,
                 log_empty: config.log_empty,
@@ -300,4 +304,11 @@ fn warn_of_lost_settings(config: &Config, listeners: &Listeners) {
     } else if config.proxy_timeout != Config::default().proxy_timeout {
         record!(records::IdleProxyTimeout {});
     }
+}
+
+/// A buffer that takes no memory before the first read.
+fn read_buffer() -> Vec<u8> {
+    let mut bytes = vec![0; MAPPED_LEN];
+    bytes.truncate(READ_BUFFER_LEN);
+    bytes
 }

@@ -145,13 +145,18 @@ fn a_ping_pong_line_takes_at_most_400_instructions() {
     assert!(per_line <= 400, "{per_line}");
 }
 
+/// The kernel maps file pages in windows of 64 KiB around those that are used
+/// (`do_fault_around` in mm/memory.c), and where the windows lie in a file depends on the
+/// random address of its mapping. So one start takes up to 100 KiB more or less than another,
+/// and the median of nine counts.
 #[test]
 #[ignore = "needs a release build"]
 fn the_binary_and_its_memory_at_the_start_are_small() {
     require_release_build();
     let size = fs::metadata(BINARY).unwrap().len();
-    let daemon = Daemon::start();
-    let rss = daemon.rss();
+    let mut starts = [0; 9].map(|_| Daemon::start().rss());
+    starts.sort_unstable();
+    let rss = starts[4];
     println!("binary {size} bytes, RSS at the start {rss} bytes");
     assert!(size <= (16 << 20) / 10, "{size}");
     assert!(rss <= 3 << 20, "{rss}");

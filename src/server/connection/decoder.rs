@@ -9,19 +9,16 @@ use memchr::{memchr, memrchr};
 /// Where input is read to, behind the partial line that it continues.
 #[derive(Debug)]
 pub(crate) struct InputBuffer {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     max_prepend: usize,
 }
 
 impl InputBuffer {
-    /// A buffer of `len` bytes, in which partial lines of up to `max_prepend` bytes, which
-    /// must be fewer, are joined with what is read behind them.
-    pub fn new(len: usize, max_prepend: usize) -> InputBuffer {
-        debug_assert!(len > max_prepend, "nothing could be read");
-        InputBuffer {
-            bytes: vec![0; len].into_boxed_slice(),
-            max_prepend,
-        }
+    /// Reads go to `bytes`, as many as they are now. Partial lines of up to `max_prepend`
+    /// bytes, which must be fewer, are joined there with what is read behind them.
+    pub fn new(bytes: Vec<u8>, max_prepend: usize) -> InputBuffer {
+        debug_assert!(bytes.len() > max_prepend, "nothing could be read");
+        InputBuffer { bytes, max_prepend }
     }
 
     /// Where to read to, after a partial line of so many bytes. With that line, the input
@@ -208,7 +205,7 @@ mod tests {
 
     /// A buffer to which `chunk` has been read, behind a partial line.
     fn input(decoder: &LineDecoder, chunk: &[u8], max_prepend: usize) -> InputBuffer {
-        let mut input = InputBuffer::new(max_prepend + chunk.len() + 1, max_prepend);
+        let mut input = InputBuffer::new(vec![0; max_prepend + chunk.len() + 1], max_prepend);
         let space = input.space(decoder.partial_len());
         space[..chunk.len()].copy_from_slice(chunk);
         input

@@ -78,7 +78,7 @@ fn a_close_that_finds_a_complete_header_goes_on_with_it() {
     let timeout = LocalClose::ProxyHeader(proxy_header::HeaderError::Timeout);
     for (reason, shown) in [(LocalClose::Shutdown, "shutdown"), (timeout, "peer")] {
         let (mut connection, mut context) = awaiting_header(&[&[HEADER, b"one\n"].concat()]);
-        context.input = InputBuffer::new(20, 5);
+        context.input = InputBuffer::new(vec![0; 20], 5);
         connection.begin_close(reason);
         let (admitted, closed) = run_behind_proxy(&mut connection, &mut context, 6);
         assert_eq!((admitted, closed.unwrap().to_string().as_str()), (1, shown));

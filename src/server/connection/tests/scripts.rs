@@ -75,7 +75,7 @@ impl Case {
 
     pub fn context(&self) -> Context {
         Context {
-            input: InputBuffer::new(self.max_prepend + self.buffer, self.max_prepend),
+            input: InputBuffer::new(vec![0; self.max_prepend + self.buffer], self.max_prepend),
             headers: PartialHeaders::default(),
             encoder: LineEncoder::new(self.segment_per_line, &self.prefix, self.max_part),
             max_line: self.max_line,
