@@ -190,7 +190,7 @@ _echoline() {
             return 0
             ;;
         echoline__subcmd__ping)
-            opts="-c -i -s -w -W -q -4 -6 -D -h --count --interval --size --deadline --timeout --quiet --ipv4 --ipv6 --burst --open-loop --half-close --connections --expect-close --expect-packets --prefix --count-prefixes --skip-lines --timestamps --json --histogram --help"
+            opts="-c -i -s -w -W -q -4 -6 -D -h --count --interval --size --deadline --timeout --quiet --ipv4 --ipv6 --burst --open-loop --half-close --connections --expect-close --expect-packets --prefix --count-prefixes --skip-lines --proxy-header --timestamps --json --histogram --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -253,6 +253,10 @@ _echoline() {
                     return 0
                     ;;
                 --skip-lines)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy-header)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

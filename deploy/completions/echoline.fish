@@ -57,6 +57,7 @@ complete -c echoline -n "__fish_echoline_using_subcommand ping" -l connections -
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l expect-packets -d 'Fail if an echo takes more or fewer data packets' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l prefix -d 'Expect this text before each echoed line' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -l skip-lines -d 'Ignore this many lines at first, such as a greeting' -r
+complete -c echoline -n "__fish_echoline_using_subcommand ping" -l proxy-header -d 'Begin each connection with a PROXY protocol header; without a client it says UNKNOWN or LOCAL' -r
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s q -l quiet -d 'Print the summary only'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s 4 -l ipv4 -d 'Connect to IPv4 addresses only'
 complete -c echoline -n "__fish_echoline_using_subcommand ping" -s 6 -l ipv6 -d 'Connect to IPv6 addresses only'

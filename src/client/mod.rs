@@ -35,6 +35,7 @@ mod input;
 mod lines;
 mod options;
 mod pattern;
+mod proxy_header;
 mod run;
 mod schedule;
 mod session;
@@ -57,6 +58,7 @@ pub use close::{Close, Closes, Ending, Failure};
 pub use distribution::{Distribution, Tally};
 pub use event::Event;
 pub use options::{Options, Prefix};
+pub use proxy_header::{ProxyHeader, ProxyVersion};
 pub use statistics::{PrefixCounts, RoundTrips, Statistics};
 pub use verifier::Fault;
 
@@ -86,12 +88,17 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if an option is out of range or there is no address, or if there
-    /// cannot be a poll instance.
+    /// `InvalidInput` if an option is out of range, there is no address, or one is not of
+    /// the family of [`Options::proxy_header`]; or if there cannot be a poll instance.
     pub fn new(addrs: &[SocketAddr], options: Options) -> io::Result<Client> {
         options.validate()?;
         if addrs.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address"));
+        }
+        let header = options.proxy_header;
+        if header.is_some_and(|header| addrs.iter().any(|addr| !header.fits(*addr))) {
+            let why = "the server and the client of proxy_header are of different families";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         Ok(Client {
             poll: Poll::new()?,

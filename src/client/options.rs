@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::client::proxy_header::ProxyHeader;
 use crate::config::MAX_TIMEOUT;
 
 /// What stands before the line in an echo.
@@ -38,6 +39,8 @@ pub struct Options {
     pub open_loop: bool,
     /// Lines that the server sends first, as a greeting; they are not judged. Default none.
     pub skip_lines: u64,
+    /// What each connection begins with. Default nothing.
+    pub proxy_header: Option<ProxyHeader>,
     /// How long an echo, a connect and the server's FIN may take; up to
     /// [`MAX_TIMEOUT`], default 2 s. While received lines wait to be judged, an echo may take
     /// up to twice as long.
@@ -68,6 +71,7 @@ impl Default for Options {
             burst: 1,
             open_loop: false,
             skip_lines: 0,
+            proxy_header: None,
             timeout: Duration::from_secs(2),
             deadline: None,
             half_close: false,

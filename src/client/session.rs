@@ -92,7 +92,7 @@ enum InputEnd {
     Failed(io::Error),
 }
 
-/// Lines that are being sent.
+/// Lines, or a PROXY header before them, that are being sent.
 #[derive(Debug, Default)]
 struct Output {
     bytes: Vec<u8>,
@@ -234,6 +234,9 @@ impl<S: Connect> Session<S> {
     fn connected(&mut self, shared: &mut Shared<'_>) {
         self.state = State::Exchanging;
         self.schedule = Schedule::new(shared.options, Instant::now());
+        if let Some(header) = shared.options.proxy_header {
+            self.output.bytes = header.bytes(self.addr);
+        }
         shared.statistics.connections += 1;
         (shared.report)(Event::Connected {
             connection: self.number,

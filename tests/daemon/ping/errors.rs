@@ -38,9 +38,24 @@ fn values_out_of_range_are_usage_errors() {
         "--prefix a --count-prefixes",
         "--open-loop -i 0",
         "--skip-lines x",
+        "--proxy-header v3",
+        "--proxy-header v1=localhost:1",
     ] {
         let message = fail("127.0.0.1:1", options, 2);
         assert!(message.ends_with("(see echoline --help)"), "{message}");
+    }
+}
+
+#[test]
+fn a_proxy_header_for_a_client_of_another_family_is_a_usage_error() {
+    for (addr, options) in [
+        ("127.0.0.1:1", "--proxy-header v1=[2001:db8::1]:1"),
+        ("[::1]:1", "--proxy-header v2=192.0.2.1:1"),
+        ("localhost:1", "--proxy-header v2=192.0.2.1:1 -6"),
+    ] {
+        let message = fail(addr, options, 2);
+        let why = format!("--proxy-header needs a client of the family of {addr}");
+        assert!(message.starts_with(&why), "{message}");
     }
 }
 

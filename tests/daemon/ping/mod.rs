@@ -10,6 +10,7 @@ mod faulty_server;
 mod json;
 mod prefixes;
 pub mod program;
+mod proxy_header;
 mod signals;
 mod text;
 mod wrong_closes;

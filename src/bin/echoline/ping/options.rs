@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Command;
 use echoline::HostPort;
-use echoline::client;
+use echoline::client::{self, ProxyHeader};
 
 use crate::environment;
 use crate::rows::{self, Row, number, number_in, read_as};
@@ -39,6 +39,7 @@ pub struct Options {
     pub prefix: String,
     pub count_prefixes: bool,
     pub skip_lines: u64,
+    pub proxy_header: Option<ProxyHeader>,
     pub timestamps: bool,
     pub json: bool,
     pub histogram: bool,
@@ -65,6 +66,7 @@ impl Default for Options {
             prefix: String::new(),
             count_prefixes: false,
             skip_lines: 0,
+            proxy_header: None,
             timestamps: false,
             json: false,
             histogram: false,
@@ -120,6 +122,8 @@ pub const ROWS: &[R] = &[
     R::value("skip-lines", "N", "Ignore this many lines at first, such as a greeting",
         |o, text| read_as(text).map(|n| o.skip_lines = n))
         .default(|o| o.skip_lines.to_string()),
+    R::value("proxy-header", "v1|v2[=CLIENT:PORT]", "Begin each connection with a PROXY protocol header; without a client it says UNKNOWN or LOCAL",
+        |o, text| read_as(text).map(|header| o.proxy_header = Some(header))),
     R::switch("timestamps", "Print the time before each line, in seconds since 1970",
         |o| o.timestamps = true)
         .short('D'),
@@ -159,11 +163,29 @@ impl Options {
         if self.open_loop && self.interval.is_zero() {
             return Err("--open-loop needs an --interval above 0".into());
         }
+        // A name that does not resolve is no usage error: connecting says so.
+        if let Some(header) = self.proxy_header
+            && header.client.is_some()
+            && let Ok(addrs) = self.reachable_addrs()
+            && !addrs.iter().any(|addr| header.fits(*addr))
+        {
+            let addr = &self.addr;
+            return Err(format!(
+                "--proxy-header needs a client of the family of {addr}"
+            ));
+        }
         Ok(())
     }
 
-    /// The addresses of the families that are wanted.
+    /// The addresses to connect to. A PROXY header has one family for client and server.
     pub fn addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        let mut addrs = self.reachable_addrs()?;
+        addrs.retain(|addr| self.proxy_header.is_none_or(|header| header.fits(*addr)));
+        Ok(addrs)
+    }
+
+    /// The addresses of the families that are wanted.
+    fn reachable_addrs(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addrs = self
             .addr
             .connect_addrs()
@@ -208,6 +230,7 @@ impl Options {
         options.deadline = self.deadline;
         options.open_loop = self.open_loop;
         options.skip_lines = self.skip_lines;
+        options.proxy_header = self.proxy_header;
         options.half_close = self.half_close;
         options.connections = self.connections;
         options.side_by_side = self.side_by_side();
