@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Connections whose first lines are in flight together; the next ones begin when these are
-/// closed.
+/// Connections that are open at the same time; the next ones begin when these are closed.
 const MOST_OPEN: usize = 1000;
 
 const SYN: u8 = 2;

@@ -11,6 +11,7 @@ use rustix::net::SendFlags;
 use super::*;
 use crate::client::close::Close;
 use crate::net::options::Support;
+use crate::net::script::{Write, writes};
 use crate::net::socket::Readiness;
 use crate::net::tcp_info::TcpInfo;
 use crate::property;
@@ -24,16 +25,6 @@ enum Read {
     WouldBlock,
     Interrupted,
     Eof,
-    Reset,
-}
-
-/// The result of a write: how much is taken.
-#[derive(Debug, Clone)]
-enum Write {
-    Some(usize),
-    All,
-    WouldBlock,
-    Interrupted,
     Reset,
 }
 
@@ -112,13 +103,8 @@ impl Stream for Script {
     fn send(&self, bytes: &[u8], _: SendFlags) -> io::Result<usize> {
         assert!(!bytes.is_empty());
         assert!(!self.fin_sent.get(), "write after our FIN");
-        let n = match self.writes.borrow_mut().next().unwrap_or(Write::All) {
-            Write::Some(n) => n.clamp(1, bytes.len()),
-            Write::All => bytes.len(),
-            Write::Interrupted => return Err(ErrorKind::Interrupted.into()),
-            Write::WouldBlock => return Err(ErrorKind::WouldBlock.into()),
-            Write::Reset => return Err(ErrorKind::BrokenPipe.into()),
-        };
+        let write = self.writes.borrow_mut().next().unwrap_or(Write::All);
+        let n = write.taken(bytes.len())?;
         self.sent.borrow_mut().extend_from_slice(&bytes[..n]);
         Ok(n)
     }
@@ -325,19 +311,6 @@ fn reads() -> impl Strategy<Value = Vec<Read>> {
             1 => Just(Read::Reset),
         ],
         0..40,
-    )
-}
-
-fn writes() -> impl Strategy<Value = Vec<Write>> {
-    vec(
-        prop_oneof![
-            6 => (1usize..20).prop_map(Write::Some),
-            6 => Just(Write::All),
-            3 => Just(Write::WouldBlock),
-            2 => Just(Write::Interrupted),
-            1 => Just(Write::Reset),
-        ],
-        0..20,
     )
 }
 

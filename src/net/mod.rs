@@ -3,6 +3,8 @@
 pub(crate) mod bind;
 pub(crate) mod listener;
 pub(crate) mod options;
+#[cfg(test)]
+pub(crate) mod script;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tcp_info;

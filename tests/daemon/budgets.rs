@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use socket2::SockRef;
 
+use crate::support::callgrind::{Profile, require_release_build};
 use crate::support::clients::{echo, read_exactly};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::process::raise_fd_limit;
@@ -118,21 +118,13 @@ fn an_idle_daemon_makes_no_system_call() {
 /// Instructions that the daemon executes, from start to exit, for `lines` ping-pong
 /// lines.
 fn instructions(lines: usize) -> u64 {
-    let dir = env!("CARGO_TARGET_TMPDIR");
-    let file = format!("{dir}/callgrind.{}.{lines}", std::process::id());
-    let mut command = Command::new("valgrind");
-    command
-        .args(["--tool=callgrind", &format!("--callgrind-out-file={file}")])
-        .args(["-q", BINARY, "--listen", "127.0.0.1:0"]);
-    let daemon = Daemon::spawn(&mut command);
+    let profile = Profile::new(&format!("server.{lines}"));
+    let daemon = Daemon::spawn(profile.command().args(["--listen", "127.0.0.1:0"]));
     let client = daemon.connect();
     (0..lines).for_each(|_| echo(&client, LINE));
     drop(client);
     daemon.stop();
-    let profile = fs::read_to_string(&file).unwrap();
-    fs::remove_file(&file).unwrap();
-    let total = profile.lines().find_map(|l| l.strip_prefix("totals: "));
-    total.unwrap().trim().parse().unwrap()
+    profile.instructions()
 }
 
 /// A fifth of what tokio's line server takes (docs/performance.md).
@@ -182,9 +174,4 @@ fn an_idle_connection_takes_at_most_144_bytes() {
     let growth = daemon.rss() - before;
     println!("{growth} bytes of RSS for {CLIENTS} idle connections, {before} before");
     assert!(growth <= 144 * CLIENTS, "{growth}");
-}
-
-fn require_release_build() {
-    let release = !cfg!(debug_assertions);
-    assert!(release, "run with --release");
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 
 use rustix::net::SendFlags;
 
+use crate::net::script::Write;
 use crate::net::stream::{EOR, MORE, Stream};
 use crate::net::tcp_info::TcpInfo;
 
@@ -15,16 +16,6 @@ pub(super) enum Read {
     WouldBlock,
     Interrupted,
     Eof,
-    Reset,
-}
-
-/// The result of a write: how much is taken.
-#[derive(Debug, Clone)]
-pub(super) enum Write {
-    Some(usize),
-    All,
-    WouldBlock,
-    Interrupted,
     Reset,
 }
 
@@ -106,19 +97,13 @@ impl Stream for Script {
             let newlines = memchr::memchr_iter(b'\n', bytes).count();
             assert_eq!((newlines, bytes.last()), (1, Some(&b'\n')), "one line");
         }
-        let n = match self.writes.borrow_mut().next().unwrap_or(Write::All) {
-            Write::Some(n) => n.clamp(1, bytes.len()),
-            Write::All => bytes.len(),
-            Write::Interrupted => return Err(ErrorKind::Interrupted.into()),
-            Write::WouldBlock => {
-                self.has_output.set(true);
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            Write::Reset => {
-                self.failed.set(true);
-                return Err(ErrorKind::BrokenPipe.into());
-            }
-        };
+        let write = self.writes.borrow_mut().next().unwrap_or(Write::All);
+        match write {
+            Write::WouldBlock => self.has_output.set(true),
+            Write::Reset => self.failed.set(true),
+            Write::Some(_) | Write::All | Write::Interrupted => {}
+        }
+        let n = write.taken(bytes.len())?;
         self.has_output.set(n < bytes.len());
         self.echoed.borrow_mut().extend_from_slice(&bytes[..n]);
         if !flags.intersects(MORE | EOR) && n == bytes.len() {

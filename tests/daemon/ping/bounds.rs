@@ -2,10 +2,8 @@
 //! it is told to. The deadlines are wide; before there were bounds these runs took minutes,
 //! or had no end.
 
-use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::faulty_server::FaultyServer;
 use super::ping;
 use super::program::{Finished, Ping};
-use crate::support::daemon::BINARY;
+use crate::support::callgrind::{Profile, require_release_build};
 use crate::support::deadline::wait_until;
 use crate::support::process::status_field;
 
@@ -182,12 +180,10 @@ fn instructions(lines: usize, answer: Answer) -> u64 {
     let server = FaultyServer::start(move |mut peer| {
         peer.answer_lines(|peer, line| peer.send(&answer(&line)));
     });
-    let dir = env!("CARGO_TARGET_TMPDIR");
-    let file = format!("{dir}/callgrind.ping.{}.{lines}", std::process::id());
-    let mut command = Command::new("valgrind");
+    let profile = Profile::new(&format!("ping.{lines}"));
+    let mut command = profile.command();
     command
-        .args(["--tool=callgrind", &format!("--callgrind-out-file={file}")])
-        .args(["-q", BINARY, "ping", &server.addr.to_string()])
+        .args(["ping", &server.addr.to_string()])
         .args([
             "-q",
             "-c",
@@ -199,18 +195,15 @@ fn instructions(lines: usize, answer: Answer) -> u64 {
     let finished = Ping::spawn_command(&mut command).wait_for_exit();
     assert!(matches!(finished.status, Some(0 | 1)), "{finished:?}");
     server.join();
-    let profile = fs::read_to_string(&file).unwrap();
-    fs::remove_file(&file).unwrap();
-    let total = profile.lines().find_map(|l| l.strip_prefix("totals: "));
-    total.unwrap().trim().parse().unwrap()
+    profile.instructions()
 }
 
-/// However many there are. An extra line comes with a right one, whose instructions it has too.
+/// The figures hold for any number of lines. An extra line comes with a right one, and so has
+/// the instructions of both.
 #[test]
 #[ignore = "needs valgrind and a release build"]
 fn a_wrong_line_takes_at_most_three_times_the_instructions_of_a_right_one() {
-    let release = !cfg!(debug_assertions);
-    assert!(release, "run with --release");
+    require_release_build();
     let start = instructions(1, <[u8]>::to_vec);
     for lines in [1_000, 10_000, 100_000] {
         let per_line = |answer| (instructions(lines, answer) - start) / lines as u64;

@@ -1,6 +1,7 @@
 //! Shared by the tests: the daemon, its clients, and the tools that watch or disturb
 //! them.
 
+pub mod callgrind;
 pub mod clients;
 pub mod daemon;
 pub mod deadline;

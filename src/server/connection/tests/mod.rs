@@ -5,9 +5,10 @@ mod scripts;
 
 use super::*;
 use crate::net::options::Support;
+use crate::net::script::Write;
 use crate::net::socket::Readiness;
 use crate::server::connection::reason::{CloseCause, LocalClose};
-use crate::server::connection::script::{Read, Script, Write};
+use crate::server::connection::script::{Read, Script};
 use scripts::Case;
 
 /// A connection with a script of these reads and writes, and its context.

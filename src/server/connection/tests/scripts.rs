@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::net::script::writes;
 use crate::property;
 
 /// The echo of an undisturbed connection, and whether a line is too long.
@@ -33,19 +34,6 @@ fn reads() -> impl Strategy<Value = Vec<Read>> {
             2 => Just(Read::Interrupted),
             1 => Just(Read::Eof),
             1 => Just(Read::Reset),
-        ],
-        0..30,
-    )
-}
-
-fn writes() -> impl Strategy<Value = Vec<Write>> {
-    vec(
-        prop_oneof![
-            6 => (1usize..20).prop_map(Write::Some),
-            6 => Just(Write::All),
-            4 => Just(Write::WouldBlock),
-            2 => Just(Write::Interrupted),
-            1 => Just(Write::Reset),
         ],
         0..30,
     )
